@@ -1,0 +1,278 @@
+"""The only task runner: every check and the demo, `nox -l` lists them.
+
+    python3 noxfile.py [ARGUMENTS]    the same as `nox [ARGUMENTS]`, on a machine with nothing but Python >= 3.11
+
+Run as a script, it keeps a nox of its own in `.nox/bootstrap`. Tests run against the built wheel, from a folder outside
+the checkout, without the caller's `OTEL_*` variables.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+BOOTSTRAP = ROOT / ".nox" / "bootstrap"
+NOX = "nox>=2025.5.1"
+UV = "uv>=0.8"
+
+
+def start_own_nox(arguments: list[str]) -> None:
+    """Replace this process by a nox that needs nothing installed beforehand."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"otelkit needs Python 3.11 or newer, this is {sys.version.split()[0]} ({sys.executable})")
+    python = BOOTSTRAP / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    made_of = f"{sys.version}\n{sys.base_prefix}\n{NOX}\n{UV}\n"
+    stamp = BOOTSTRAP / "made-of"
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != made_of or not python.exists():
+        print(f"installing nox into {BOOTSTRAP.relative_to(ROOT)}", flush=True)
+        install_nox(python)
+        stamp.write_text(made_of, encoding="utf-8")
+    os.environ.update(uv_settings(python))
+    os.execv(python, [str(python), "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), *arguments])
+
+
+def install_nox(python: Path) -> None:
+    """Make the environment of `start_own_nox`, also where `ensurepip` is missing, which Debian packages apart."""
+    shutil.rmtree(BOOTSTRAP, ignore_errors=True)
+    has_ensurepip = works([sys.executable, "-c", "import ensurepip"])
+    make = [sys.executable, "-m", "venv", *([] if has_ensurepip else ["--without-pip"]), str(BOOTSTRAP)]
+    outer_pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "pip"]
+    if not works(make) or not (has_ensurepip or works(outer_pip)):
+        sys.exit(
+            f"{sys.executable} can make no virtual environment: install its venv package (python3-venv), try again"
+        )
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if subprocess.run([*install, NOX], check=False).returncode:
+        sys.exit(f"nox could not be installed, pip says why above: {shlex.join([*install, NOX])}")
+    # uv makes the sessions' environments ten times as fast as pip; where there is no wheel of it, pip does it too.
+    works([*install, "--only-binary", "uv", UV])
+
+
+def works(command: list[str]) -> bool:
+    """Tell whether a command ends well."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def uv_settings(python: Path) -> dict[str, str]:
+    """Translate pip's configuration for uv, which reads none of it: the caller has set up pip and never heard of uv."""
+    command = [str(python), "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    pip: dict[str, str] = {}
+    for line in listed.splitlines():
+        name, _, value = line.partition("=")
+        if name.startswith(("global.", "install.", ":env:.")):
+            pip[name.rpartition(".")[2]] = shlex.split(value)[0]
+    wanted = {
+        "UV_SYSTEM_CERTS": "1",  # companies that look into TLS put their certificate into the system's store
+        "SSL_CERT_FILE": pip.get("cert"),
+        "UV_DEFAULT_INDEX": pip.get("index-url"),
+        "UV_INDEX": pip.get("extra-index-url", "").replace("\n", " "),
+        "UV_FIND_LINKS": ",".join(pip.get("find-links", "").split()),
+    }
+    return {name: value for name, value in wanted.items() if value and name not in os.environ}
+
+
+if __name__ == "__main__":
+    start_own_nox(sys.argv[1:])
+
+# ruff: noqa: E402  as a script, this file ends above; what follows runs under nox, which may just have been installed
+import atexit
+import functools
+import re
+import tempfile
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+import nox
+
+sys.path.insert(0, str(ROOT / "tests"))
+from support import lanes
+from support.closing import COUNTS, REQUIRED, Closing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+UNLISTED = {"wheel", "demo"}  # no lanes; they are named only where they failed
+CLOSING = Closing(Path(tempfile.mkdtemp(prefix="otelkit-nox-")), strict=os.environ.get(REQUIRED) == "require")
+
+nox.needs_version = NOX.removeprefix("nox")
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_external_run = True
+nox.options.sessions = ["lint", "types", "unit", "contract", "integration", "e2e"]
+
+
+@atexit.register
+def _close() -> None:
+    """Print the lanes and the totals after everything that nox says."""
+    for line in CLOSING.lines():
+        print(line, flush=True)
+    shutil.rmtree(CLOSING.folder, ignore_errors=True)
+
+
+def lane(run: Callable[Concatenate[nox.Session, P], None]) -> Callable[Concatenate[nox.Session, P], None]:
+    """Count a session in the lines at the end."""
+
+    @functools.wraps(run)
+    def session_function(session: nox.Session, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            run(session, *args, **kwargs)
+        except BaseException:
+            CLOSING.done(session.name, ok=False)
+            raise
+        if session.name not in UNLISTED:
+            CLOSING.done(session.name, ok=True)
+
+    return session_function
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install into the session's environment, compiled: else every started program compiles what it imports."""
+    session.install(*requirements, env={"UV_COMPILE_BYTECODE": "1"})
+
+
+def built_wheel(session: nox.Session) -> str:
+    """Return the path of the wheel that the session `wheel` built in this run."""
+    return str(next((session.cache_dir / "wheel").glob("otelkit-*.whl")))
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Run pytest against the installed wheel, where the checkout's `otelkit/` cannot be imported by anyone."""
+    session.env.update({name: None for name in os.environ if name.startswith(("OTEL_", "OTELKIT_", "PYTHONPATH"))})
+    session.env[lanes.VARIABLE] = str(CLOSING.lanes_file)
+    session.env[COUNTS] = str(CLOSING.counts_file(session.name))
+    session.chdir(session.create_tmp())
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        f"--rootdir={ROOT}",
+        f"--config-file={ROOT / 'pyproject.toml'}",
+        "--installed",
+        *arguments,
+    )
+    if refused := CLOSING.refused():
+        session.error(f"{REQUIRED}=require: {'; '.join(refused)}")
+
+
+def test_folder(session: nox.Session, name: str, *requirements: str) -> None:
+    """Run the tests of one folder, with the arguments for pytest that the caller gave after `--`."""
+    install(session, f"{built_wheel(session)}[all]", *group("test"), *requirements)
+    pytest(session, str(ROOT / "tests" / name), *session.posargs)
+
+
+def add_other_distro(session: nox.Session) -> None:
+    """Put another distro into a folder of its own, which a test may set before the installed packages."""
+    folder = Path(session.create_tmp()).resolve() / "other-distro"
+    session.install("--no-deps", "--target", str(folder), *group("other-distro"))
+    session.env["TEST_OTHER_DISTRO"] = str(folder)
+
+
+@nox.session(default=False, reuse_venv=True)
+@lane
+def wheel(session: nox.Session) -> None:
+    """Build the wheel that all tests of this run use."""
+    session.install(*group("build"))
+    folder = session.cache_dir / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT), silent=True)
+
+
+@nox.session(requires=["wheel"])
+@lane
+def lint(session: nox.Session) -> None:
+    """Check style, formatting, the layers, and that generated files are up to date."""
+    session.install(f"{built_wheel(session)}[ops]", *group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+    session.run("otelkit", "render", "--check")
+
+
+@nox.session(requires=["wheel"])
+@lane
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.install(f"{built_wheel(session)}[all]", *group("types"))
+    session.run("mypy")
+
+
+@nox.session(requires=["wheel"])
+@lane
+def unit(session: nox.Session) -> None:
+    """Test each module by itself."""
+    test_folder(session, "unit")
+
+
+@nox.session(requires=["wheel"])
+@lane
+def contract(session: nox.Session) -> None:
+    """Test that facts with one home are the same wherever else they stand."""
+    test_folder(session, "contract")
+
+
+@nox.session(requires=["wheel"])
+@lane
+def integration(session: nox.Session) -> None:
+    """Test with real servers, launchers and databases."""
+    add_other_distro(session)
+    test_folder(session, "integration", *group("neighbours"))
+
+
+@nox.session(requires=["wheel"])
+@lane
+def e2e(session: nox.Session) -> None:
+    """Test through the real Collector, Prometheus, Tempo and Loki."""
+    test_folder(session, "e2e")
+
+
+# What each cell asks for beside the newest of everything; "floor" is made of the lower bounds in pyproject.toml.
+CELLS = {
+    "floor": (),
+    "fastapi-below-native": ("fastapi==0.140.*",),
+    "sqlalchemy-2.0": ("sqlalchemy==2.0.*",),
+    "newest": (),
+}
+
+CORE = ("unit", "contract", *(f"integration/test_{name}.py" for name in ("configure", "launch", "sqlalchemy_postgres")))
+
+
+def floors() -> list[str]:
+    """Return every requirement of the project at its lower bound."""
+    declared = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
+    found = (
+        re.fullmatch(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)", requirement) for each in declared for requirement in each
+    )
+    return sorted({f"{match[1]}=={match[2]}" for match in found if match})
+
+
+@nox.session(default=False, requires=["wheel"])
+@nox.parametrize("cell", list(CELLS), ids=list(CELLS))
+@lane
+def matrix(session: nox.Session, cell: str) -> None:
+    """Test the oldest supported versions, the newest, and those between at which an integration takes another way."""
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(floors() if cell == "floor" else CELLS[cell]), encoding="utf-8")
+    install(session, "--constraint", str(constraints), f"{built_wheel(session)}[all]", *group("test"))
+    pytest(session, *(str(ROOT / "tests" / name) for name in CORE), *session.posargs)
+
+
+@nox.session(default=False, requires=["wheel"])
+@lane
+def demo(session: nox.Session) -> None:
+    """Show real requests as stories; `-- --once` stops after the first ones."""
+    install(session, f"{built_wheel(session)}[all]", "--requirement", str(ROOT / "examples" / "requirements.txt"))
+    session.chdir(session.create_tmp())
+    # Ctrl-C reaches the demo as well: it gets the time that stopping its services may take.
+    session.run("python", str(ROOT / "examples" / "demo.py"), *session.posargs, interrupt_timeout=15)

@@ -1,0 +1,72 @@
+"""The only place that writes environment variables.
+
+Each is written because a library reads it for itself and cannot be told otherwise:
+
+- `OTEL_SEMCONV_STABILITY_OPT_IN`: contrib reads it once, at the first instrumentor of the process (E-11).
+- `OTEL_PROPAGATORS`: the API raises for an unknown name while it is imported, in every library that imports it.
+- `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`: the launcher's loop prints a line for each instrumentor that does not fit the
+  installed library (E-16); it reads `*` while ours decides, and gets the user's value back before any child can
+  inherit it.
+- `OTEL_PYTHON_DISTRO`, `OTEL_PYTHON_CONFIGURATOR`, `PYTHONPATH`: for the program that `otelkit run` becomes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otelkit.settings import Settings
+
+_SEMCONV = "OTEL_SEMCONV_STABILITY_OPT_IN"
+_PROPAGATORS = "OTEL_PROPAGATORS"
+_DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+
+_held: list[str | None] = []
+
+
+def opt_into_stable_conventions(settings: Settings) -> None:
+    """Add the stable HTTP and database conventions to what the user opted into; `/dup` choices are kept."""
+    os.environ[_SEMCONV] = ",".join(settings.semconv_opt_in)
+
+
+def make_propagators_importable(settings: Settings) -> None:
+    """Put the propagators that apply where `opentelemetry.propagate` reads them: a wrong name fails its import."""
+    if os.environ.get(_PROPAGATORS) and "opentelemetry.propagate" not in sys.modules:
+        os.environ[_PROPAGATORS] = ",".join(settings.propagators)
+
+
+def hold_instrumentors_back() -> None:
+    """Keep the launcher's loop from loading instrumentors: otelkit loads them, with a verdict each."""
+    if not _held:
+        _held.append(os.environ.get(_DISABLED))
+    os.environ[_DISABLED] = "*"
+
+
+def give_instrumentors_back() -> None:
+    """Restore the user's own list once the launcher has read ours."""
+    while _held:
+        value = _held.pop()
+        if value is None:
+            os.environ.pop(_DISABLED, None)
+        else:
+            os.environ[_DISABLED] = value
+
+
+def for_child(settings: Settings, launcher_directory: str) -> dict[str, str]:
+    """Make the environment in which a Python program starts with otelkit, whatever other distro is installed.
+
+    Args:
+        settings: Resolved in this process; its propagators replace a list that would keep the program from starting.
+        launcher_directory: Holds upstream's `sitecustomize.py`.
+    """
+    child = dict(os.environ)
+    child |= {"OTEL_PYTHON_DISTRO": "otelkit", "OTEL_PYTHON_CONFIGURATOR": "otelkit"}
+    if any(problem.startswith(_PROPAGATORS) for problem in settings.problems):
+        child[_PROPAGATORS] = ",".join(settings.propagators) or "none"
+    # As upstream's launcher: its folder first, then the current one, then what the user had.
+    inherited = [path for path in child.get("PYTHONPATH", "").split(os.pathsep) if path and path != launcher_directory]
+    here = [] if os.getcwd() in inherited else [os.getcwd()]  # noqa: PTH109  compared as a string, as upstream does
+    child["PYTHONPATH"] = os.pathsep.join([launcher_directory, *here, *inherited])
+    return child

@@ -1,0 +1,476 @@
+"""The only process-global state: what `configure()` did, and the hooks that end it.
+
+Two roads lead here, `otelkit.configure()` and the launcher (`otelkit.distro`); both run `_set_up`, so that the
+telemetry is the same.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from otelkit import _environment
+from otelkit._stderr import say
+from otelkit.errors import SettingsError
+from otelkit.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+    from opentelemetry.sdk._logs import LogRecordProcessor
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.metrics.view import View
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace.sampling import Sampler
+    from opentelemetry.trace import TracerProvider
+
+    from otelkit.integrations import Integration, Verdict
+    from otelkit.pipeline import Pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """What only code can give: objects, never strings (those are `Settings`)."""
+
+    resource: Mapping[str, Any] | None = None
+    sampler: Sampler | None = None
+    span_processors: Sequence[SpanProcessor] = ()
+    log_processors: Sequence[LogRecordProcessor] = ()
+    metric_readers: Sequence[MetricReader] = ()
+    views: Sequence[View] = ()
+    integrations: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Telemetry:
+    """What `configure()` did in this process.
+
+    Args:
+        settings: The resolved settings, with the origin of each value.
+        resource: Attributes of the resource that all signals carry; empty when the SDK is disabled.
+        providers: For "traces", "metrics", "logs": "ours", "adopted" (an SDK provider existed and keeps its resource),
+            "foreign" (another product's provider, left alone) or "disabled".
+        verdicts: One per library: native, contrib, ours or skipped, and why.
+    """
+
+    settings: Settings
+    resource: Mapping[str, Any] = field(default_factory=dict)
+    providers: Mapping[str, str] = field(default_factory=dict)
+    tracer_provider: TracerProvider
+    meter_provider: MeterProvider
+    logger_provider: LoggerProvider
+    verdicts: tuple[Verdict, ...] = ()
+    _pipeline: Pipeline | None = field(default=None, repr=False)
+    _own: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    _closed: bool = field(default=False, repr=False)
+
+    def verdict(self, integration: str) -> Verdict | None:
+        """Return the verdict of one library, None where none was given."""
+        return next((verdict for verdict in self.verdicts if verdict.integration == integration), None)
+
+    def force_flush(self, timeout: float | None = None) -> bool:
+        """Send everything that was emitted before the call.
+
+        Args:
+            timeout: Seconds for all signals together; None takes `settings.shutdown_timeout`.
+
+        Returns:
+            True when every signal was handed over in time. Never raises.
+        """
+        from otelkit.pipeline import Deadline, run_against  # noqa: PLC0415  loads the SDK
+
+        pipeline = self._pipeline
+        if pipeline is None or self._closed:
+            return True
+        deadline = Deadline.after(self.settings.shutdown_timeout if timeout is None else timeout)
+
+        def flush(signal: str) -> bool:
+            if signal in self._own:  # also reaches the processors and readers that users added
+                return self._own[signal].force_flush(int(deadline.remaining * 1000)) is not False
+            return pipeline.force_flush(signal)
+
+        return run_against(deadline, [partial(flush, signal) for signal in self.providers])
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Send everything and stop. Idempotent; also runs at interpreter exit.
+
+        Args:
+            timeout: Seconds for all signals together, never one after the other; None takes
+                `settings.shutdown_timeout`. Cut short when nobody listens at any endpoint.
+
+        Returns:
+            True when every signal was handed over in time. Never raises.
+        """
+        from otelkit.pipeline import Deadline, run_against  # noqa: PLC0415  loads the SDK
+
+        pipeline = self._pipeline
+        if pipeline is None or self._closed:
+            return True
+        self._closed = True
+        deadline = Deadline.after(pipeline.grace(self.settings.shutdown_timeout if timeout is None else timeout))
+
+        def close(signal: str) -> None:
+            # A reader warns when it is closed twice; a processor of ours goes before users' own, which may be slow.
+            if signal != "metrics" or signal not in self._own:
+                pipeline.close(signal)
+            if signal in self._own:
+                self._own[signal].shutdown()
+
+        return run_against(deadline, [partial(close, signal) for signal in self.providers])
+
+
+@dataclass
+class _State:
+    """What this process has configured; `zero_code` until the first explicit call was merged."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    telemetry: Telemetry | None = None
+    zero_code: bool = False
+    integrations: list[Integration] = field(default_factory=list)
+
+
+_state = _State()
+
+
+def configure(settings: Settings | None, objects: Objects, *, zero_code: bool = False) -> Telemetry:
+    """Set up telemetry once per process; later calls return the first result (see `otelkit.configure`)."""
+    with _state.lock:
+        wanted = settings if settings is not None else Settings()
+        if _state.telemetry is None:
+            _check(objects)
+            _state.telemetry = _set_up(wanted, objects)
+            _state.zero_code = zero_code
+            return _state.telemetry
+        if not zero_code:
+            _again(_state.telemetry, settings, objects)
+        return _state.telemetry
+
+
+def current() -> Telemetry | None:
+    """Return what this process configured, None before that."""
+    return _state.telemetry
+
+
+# -- the first call
+# -----------------------------------------------------------------------------------------------------
+
+
+def _set_up(settings: Settings, objects: Objects) -> Telemetry:
+    for problem in settings.problems:
+        say(problem)
+    if settings.disabled:
+        return _disabled(settings)
+    _environment.opt_into_stable_conventions(settings)
+    _environment.make_propagators_importable(settings)
+
+    from opentelemetry import _logs, metrics, trace  # noqa: PLC0415  after the environment is right
+
+    from otelkit import _providers, logs  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
+    from otelkit.pipeline import Pipeline  # noqa: PLC0415  the same
+
+    pipeline = Pipeline(settings)
+    existing = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
+    described = _inherited(existing) or _providers.resource(
+        settings, {**_providers.detected(settings.resource_detectors), **(objects.resource or {})}
+    )
+    spine = (
+        _Provision(
+            signal="traces",
+            existing=existing[0],
+            add="add_span_processor",
+            parts=lambda: [*objects.span_processors, *pipeline.span_processors()],
+            build=lambda parts: _providers.tracer_provider(settings, described, objects.sampler, parts),
+            publish=trace.set_tracer_provider,
+        ),
+        _Provision(
+            signal="metrics",
+            existing=existing[1],
+            add="add_metric_reader",
+            parts=lambda: [*objects.metric_readers, *pipeline.metric_readers()],
+            build=lambda parts: _providers.meter_provider(settings, described, parts, objects.views),
+            publish=metrics.set_meter_provider,
+        ),
+        _Provision(
+            signal="logs",
+            existing=existing[2],
+            add="add_log_record_processor",
+            parts=lambda: [*objects.log_processors, *pipeline.log_processors()],
+            build=lambda parts: _providers.logger_provider(settings, described, parts),
+            publish=_logs.set_logger_provider,
+        ),
+    )
+    kinds = {provision.signal: provision.kind for provision in spine}
+    own = {provision.signal: provider for provision in spine if (provider := provision.provide()) is not None}
+
+    for line in _cannot_apply(kinds, objects):
+        say(line)
+    roads = logs.install(settings, _logs.get_logger_provider() if kinds["logs"] != "foreign" else None)
+    telemetry = Telemetry(
+        settings=settings,
+        resource=dict(described.attributes),
+        providers=kinds,
+        tracer_provider=trace.get_tracer_provider(),
+        meter_provider=metrics.get_meter_provider(),
+        logger_provider=_logs.get_logger_provider(),
+        _pipeline=pipeline,
+        _own=own,
+    )
+    _propagate(settings)
+    telemetry.verdicts = tuple(_instrument(telemetry, objects.integrations))
+    _report_verdicts(telemetry)
+    atexit.register(telemetry.shutdown)
+    _announce(telemetry, roads)
+    pipeline.probe()
+    return telemetry
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Provision:
+    """How one signal gets its provider: built and published where there is none, added to where there is one."""
+
+    signal: str
+    existing: object
+    add: str
+    parts: Callable[[], Sequence[Any]]
+    build: Callable[[Sequence[Any]], Any]
+    publish: Callable[[Any], None]
+
+    @property
+    def kind(self) -> str:
+        from otelkit import _providers  # noqa: PLC0415  loaded by now
+
+        return _providers.kind(self.existing)
+
+    def provide(self) -> Any | None:
+        """Do it; return the provider where it is ours."""
+        if self.kind == "foreign":
+            return None
+        if self.kind == "adopted":
+            for part in self.parts():
+                getattr(self.existing, self.add)(part)
+            return None
+        provider = self.build(self.parts())
+        self.publish(provider)
+        return provider
+
+
+def _disabled(settings: Settings) -> Telemetry:
+    """`OTEL_SDK_DISABLED`: no provider, no instrumentation, no thread; JSON logs still go to stdout."""
+    from opentelemetry import _logs, metrics, trace  # noqa: PLC0415  the API alone
+
+    from otelkit import logs  # noqa: PLC0415  keeps the import of otelkit light
+
+    logs.install(settings, None)
+    return Telemetry(
+        settings=settings,
+        providers=dict.fromkeys(("traces", "metrics", "logs"), "disabled"),
+        tracer_provider=trace.get_tracer_provider(),
+        meter_provider=metrics.get_meter_provider(),
+        logger_provider=_logs.get_logger_provider(),
+    )
+
+
+def _inherited(existing: Iterable[object]) -> Resource | None:
+    """Take the resource of an adopted provider, so that all signals of the process name the same service."""
+    from otelkit import _providers  # noqa: PLC0415  loaded by now
+
+    for provider in existing:
+        # A meter provider keeps its resource to itself.
+        if _providers.kind(provider) == "adopted" and hasattr(provider, "resource"):
+            resource: Resource = provider.resource
+            return resource
+    return None
+
+
+def _cannot_apply(kinds: Mapping[str, str], objects: Objects) -> list[str]:
+    """Name the arguments that have no effect because a provider existed before `configure()`."""
+    given = {
+        "sampler": ("traces", objects.sampler),
+        "span_processors": ("traces", objects.span_processors),
+        "views": ("metrics", objects.views),
+        "metric_readers": ("metrics", objects.metric_readers),
+        "log_processors": ("logs", objects.log_processors),
+        "resource": ("traces", objects.resource),
+    }
+    fixed = {"sampler", "views", "resource"}
+    lines = []
+    for name, (signal, value) in given.items():
+        kind = kinds[signal]
+        if value and (kind == "foreign" or (kind == "adopted" and name in fixed)):
+            lines.append(f"configure({name}=...) has no effect: the {signal} provider existed before ({kind})")
+    return lines
+
+
+def _propagate(settings: Settings) -> None:
+    """Set the propagators that code asked for; those of the variable are already there."""
+    if settings.origin("propagators") != "argument":
+        return
+    from importlib.metadata import entry_points  # noqa: PLC0415  rarely needed
+
+    from opentelemetry import propagate  # noqa: PLC0415
+    from opentelemetry.propagators.composite import CompositePropagator  # noqa: PLC0415
+
+    chosen = [
+        entry_point.load()()
+        for name in settings.propagators
+        for entry_point in list(entry_points(group="opentelemetry_propagator", name=name))[:1]
+    ]
+    propagate.set_global_textmap(CompositePropagator(chosen))
+
+
+def _built_in() -> list[Integration]:
+    from otelkit.integrations.fastapi import FastAPIIntegration  # noqa: PLC0415
+    from otelkit.integrations.sqlalchemy import SQLAlchemyIntegration  # noqa: PLC0415
+
+    return [FastAPIIntegration(), SQLAlchemyIntegration()]
+
+
+def _instrument(telemetry: Telemetry, asked: Mapping[str, Any]) -> list[Verdict]:
+    from otelkit.integrations import Verdict, Wiring, _contrib  # noqa: PLC0415
+
+    settings = telemetry.settings
+    wiring = Wiring(
+        settings=settings, tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
+    )
+    _state.integrations = _state.integrations or _built_in()
+    verdicts, replaced = [], dict[str, str]()
+    for integration in _state.integrations:
+        choice = asked.get(integration.name)
+        if choice is False:
+            off = "switched off by configure(integrations=...)"
+        elif choice is None and ({integration.name, "*"} & settings.disabled_instrumentations):
+            off = "switched off by OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+        else:
+            off = ""
+        if off:
+            verdict = Verdict(integration=integration.name, choice="skipped", reason=off, wanted=False)
+        else:
+            verdict = integration.install(wiring, None if choice in (None, True) else choice)
+        verdicts.append(verdict)
+        if verdict.works:
+            replaced |= dict.fromkeys(integration.replaces, integration.name)
+        replaced.setdefault(integration.name, integration.name)
+
+    def failed(verdict: Verdict) -> None:
+        others = (given for given in telemetry.verdicts if given.integration != verdict.integration)
+        telemetry.verdicts = (*others, verdict)
+        say(f"{verdict.integration} is not instrumented: {verdict.reason}")
+
+    return verdicts + _contrib.load(asked, settings.disabled_instrumentations, replaced, failed)
+
+
+def _report_verdicts(telemetry: Telemetry) -> None:
+    """Export one series per wanted library: 1 works, 0 refused."""
+    from opentelemetry.metrics import Observation  # noqa: PLC0415
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        for verdict in telemetry.verdicts:
+            if verdict.works or verdict.wanted:
+                labels = {"otelkit.integration": verdict.integration, "otelkit.verdict": verdict.choice}
+                yield Observation(int(verdict.works), labels)
+
+    telemetry.meter_provider.get_meter("otelkit", version("otelkit")).create_observable_gauge(
+        "otelkit.integration.status",
+        callbacks=[observe],
+        unit="{integration}",
+        description="1 where a library is instrumented, 0 where it should be and is not.",
+    )
+
+
+def _announce(telemetry: Telemetry, roads: Any) -> None:
+    """Write the one start-up event: who, where to, and what was done about each library."""
+    settings = telemetry.settings
+    signals = {"traces": settings.traces, "metrics": settings.metrics, "logs": settings.logs}
+    logging.getLogger("otelkit").info(
+        "otelkit.started",
+        extra={
+            "service.name": telemetry.resource.get("service.name"),
+            "otelkit.version": version("otelkit"),
+            "endpoints": {
+                name: signal.shown_endpoint if "otlp" in signal.exporters else "off" for name, signal in signals.items()
+            },
+            "providers": dict(telemetry.providers),
+            "verdicts": {verdict.integration: _brief(verdict) for verdict in telemetry.verdicts if _matters(verdict)},
+            "stdout": roads.reason,
+        },
+    )
+
+
+def _matters(verdict: Verdict) -> bool:
+    return verdict.works or verdict.wanted
+
+
+def _brief(verdict: Verdict) -> str:
+    return verdict.choice if verdict.works else f"{verdict.choice}: {verdict.reason}"
+
+
+# -- later calls
+# --------------------------------------------------------------------------------------------------------
+
+
+def _check(objects: Objects) -> None:
+    """Raise for integrations that do not exist: a misspelt name would silently leave a library as it is."""
+    from otelkit.integrations import _contrib  # noqa: PLC0415  keeps the import of otelkit light
+
+    if not objects.integrations:
+        return
+    _state.integrations = _state.integrations or _built_in()
+    known = {integration.name for integration in _state.integrations} | set(_contrib.available())
+    unknown = sorted(set(objects.integrations) - known)
+    if unknown:
+        names = ", ".join(sorted(known))
+        problems = [f"integrations: there is no integration {name!r}; known here: {names}" for name in unknown]
+        raise SettingsError(problems)
+
+
+def _again(telemetry: Telemetry, settings: Settings | None, objects: Objects) -> None:
+    """Answer a second call: merge the first explicit one after the launcher, else warn about what differs."""
+    merging, _state.zero_code = _state.zero_code, False
+    ignored = telemetry.settings.differences(settings) if settings is not None else []
+    given = {
+        "resource": objects.resource,
+        "sampler": objects.sampler,
+        "views": objects.views,
+    }
+    ignored += [name for name, value in given.items() if value]
+    late = {
+        "span_processors": objects.span_processors,
+        "log_processors": objects.log_processors,
+        "metric_readers": objects.metric_readers,
+        "integrations": objects.integrations,
+    }
+    if merging and telemetry.providers.get("traces") != "disabled":
+        _check(objects)
+        _merge(telemetry, objects)
+    else:
+        ignored += [name for name, value in late.items() if value]
+    if ignored:
+        first = "the launcher" if merging else "an earlier configure()"
+        say(f"configure(): {first} has configured this process already; ignored here: {', '.join(ignored)}")
+
+
+def _merge(telemetry: Telemetry, objects: Objects) -> None:
+    """Apply what still can be after the launcher: processors, readers, integration options."""
+    late: tuple[tuple[str, Any, str, Sequence[Any]], ...] = (
+        ("traces", telemetry.tracer_provider, "add_span_processor", objects.span_processors),
+        ("metrics", telemetry.meter_provider, "add_metric_reader", objects.metric_readers),
+        ("logs", telemetry.logger_provider, "add_log_record_processor", objects.log_processors),
+    )
+    for signal, provider, add, parts in late:
+        for part in parts if telemetry.providers[signal] != "foreign" else ():
+            getattr(provider, add)(part)
+    for line in _cannot_apply(telemetry.providers, objects):
+        say(line)
+    if objects.integrations:
+        for integration in _state.integrations:
+            if objects.integrations.get(integration.name) is False:
+                integration.uninstall()
+        telemetry.verdicts = tuple(_instrument(telemetry, objects.integrations))

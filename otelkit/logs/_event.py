@@ -1,0 +1,363 @@
+"""The only place that turns a log call into an event: one name, one moment, and fields that both roads can carry.
+
+Whatever the application hands over (any object, a `__str__` that raises, a list that contains itself, half a surrogate
+pair), the result is bounded and valid in JSON and in OTLP alike, and making it never raises (S-04 in
+docs/explanation/facts.md).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from structlog.contextvars import get_contextvars
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from opentelemetry.context import Context
+
+TEXT_LIMIT = 16_384
+"""Characters of one text, a stack trace included."""
+ITEM_LIMIT = 100
+"""Fields of one event, and items of one list or mapping in a field."""
+_DEPTH_LIMIT = 6
+_NODE_LIMIT = 1_000
+_LONG = 2**63  # what OTLP's integers end at
+_SMALL = 2**53
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+_BASE = frozenset({"timestamp", "level", "service", "event", "logger", "trace_id", "span_id"})
+"""What otelkit says about every event; an application's field of the same name gets an underscore behind it."""
+_LEGACY = frozenset({"otelTraceID", "otelSpanID", "otelTraceSampled", "otelServiceName"})
+"""Second spellings of the ids, written by other instrumentation (opentelemetry-python-contrib #5071)."""
+_PRIVATE = ("", "_")
+_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+"""Attributes of a `logging.LogRecord` that are no `extra`; `color_message` is uvicorn's text for terminals."""
+_CALL = frozenset({"exc_info", "stack_info", "stacklevel"})
+"""Arguments of a log call that are no fields."""
+_CHAIN = _CALL | {"event", "level", "level_number", "logger", "timestamp", "exception", "stack", "positional_args"}
+"""Keys of a structlog event dictionary that are told otherwise: as the event's own facts, or as `exception.*`."""
+
+ExcInfo = tuple[type[BaseException], BaseException, "TracebackType | None"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Event:
+    """Something that was logged.
+
+    Args:
+        time_ns: When, in nanoseconds since 1970.
+        level: Severity as a number of `logging`.
+        level_name: The same as a word, in lower case.
+        logger: Name of the logger; the scope in OTLP.
+        body: What happened: the event name, or the formatted message.
+        fields: Everything else, clean.
+        context: The OpenTelemetry context of the call.
+        trace_id: 32 hexadecimal digits; None outside of a trace.
+        span_id: 16 hexadecimal digits; None outside of a trace.
+    """
+
+    time_ns: int
+    level: int
+    level_name: str
+    logger: str
+    body: str
+    fields: dict[str, Any]
+    context: Context
+    trace_id: str | None
+    span_id: str | None
+
+    @classmethod
+    def start(
+        cls, logger: str, level: int, body: object, bound: Mapping[str, Any], time_ns: int | None = None
+    ) -> Event:
+        """Make an event of this context, with its ids.
+
+        Args:
+            logger: Name of the logger.
+            level: Severity as a number of `logging`.
+            body: What happened.
+            bound: The context variables that go with it.
+            time_ns: When; None for now.
+        """
+        context = otel_context.get_current()
+        span = trace.get_current_span(context).get_span_context()
+        event = cls(
+            time_ns=time.time_ns() if time_ns is None else time_ns,
+            level=level,
+            level_name=logging.getLevelName(level).lower(),
+            logger=logger,
+            body=text(body) if type(body) is str else str(clean(body)),
+            fields={},
+            context=context,
+            trace_id=format(span.trace_id, "032x") if span.is_valid else None,
+            span_id=format(span.span_id, "016x") if span.is_valid else None,
+        )
+        event.add(bound)
+        return event
+
+    def add(self, given: Mapping[str, Any], known: frozenset[str] = frozenset()) -> None:
+        """Add the application's own fields.
+
+        Args:
+            given: Fields as they were logged. Keys with an underscore in front are private to their library, and stay.
+            known: Keys that are no fields.
+        """
+        fields = self.fields
+        left_out = 0
+        for key, value in given.items():
+            name = text(key) if type(key) is str else str(clean(key))
+            if name in _BASE and name not in known:
+                if value is not None and value == getattr(self, name, None):
+                    continue  # says what the event says anyway
+                name += "_"
+            elif name in known or name in _LEGACY or name[:1] in _PRIVATE:
+                continue
+            if len(fields) < ITEM_LIMIT or name in fields:
+                fields[name] = clean(value)
+            else:
+                left_out += 1
+        if left_out:
+            fields["otelkit.fields.left_out"] = left_out
+
+    def add_exception(self, found: ExcInfo | None) -> None:
+        """Add an exception with its stack and its causes; never the values of local variables."""
+        if found is not None:
+            kind, error, stack = found
+            self.fields["exception.type"] = text(type_name(kind))
+            self.fields["exception.message"] = text(_str(error))
+            self.fields["exception.stacktrace"] = head_and_tail(text(_formatted(kind, error, stack), None))
+
+    def add_stack(self, stack: object) -> None:
+        """Add where the call came from, as `stack_info=True` asks."""
+        if stack:
+            self.fields["code.stacktrace"] = head_and_tail(text(stack if type(stack) is str else _str(stack), None))
+
+
+def created_ns(record: logging.LogRecord) -> int:
+    """When a record was made, as exactly as its floating-point seconds tell: to the microsecond."""
+    return round(record.created * 1_000_000) * 1_000
+
+
+def from_record(record: logging.LogRecord) -> Event:
+    """Read a record of stdlib logging, `extra` included; a malformed call becomes an event that says so."""
+    error = None
+    try:
+        body: object = record.getMessage()
+    except Exception as raised:  # noqa: BLE001  the application must not see what its log call did wrong
+        body, error = record.msg, raised
+    event = Event.start(record.name, record.levelno, body, get_contextvars(), created_ns(record))
+    event.add({key: value for key, value in vars(record).items() if key not in _RECORD})
+    if error is not None:
+        _malformed(event, error, record.args)
+    found = exc_info(record.exc_info)
+    event.add_exception(found)
+    if found is None and record.exc_text:
+        event.fields["exception.stacktrace"] = head_and_tail(text(record.exc_text, None))
+    event.add_stack(record.stack_info)
+    return event
+
+
+def from_call(logger: str, level: int, name: object, args: tuple[Any, ...], fields: Mapping[str, Any]) -> Event:
+    """Read a call of one of our own loggers."""
+    body, error = interpolated(name, args)
+    event = Event.start(logger, level, body, get_contextvars())
+    event.add(fields, _CALL)
+    if error is not None:
+        _malformed(event, error, args)
+    event.add_exception(exc_info(fields.get("exc_info")))
+    stack = fields.get("stack_info")
+    event.add_stack("".join(traceback.format_stack(caller())) if stack is True else stack)
+    return event
+
+
+def from_event_dict(
+    logger: str, level: int, given: Mapping[str, Any], found: ExcInfo | None, time_ns: int | None = None
+) -> Event:
+    """Read an event dictionary of structlog as it stands before its renderer.
+
+    Args:
+        logger: Name of the logger, unless the chain added one.
+        level: Severity as a number of `logging`.
+        given: The event dictionary; not changed.
+        found: The exception, caught before a processor rendered it.
+        time_ns: When; None for now.
+    """
+    args = given.get("positional_args") or ()
+    body, error = interpolated(given.get("event"), args if isinstance(args, tuple) else (args,))
+    named = given.get("logger")
+    # The chain merges context variables itself, or left them out on purpose: only our own comes on top.
+    own = {key: value for key, value in get_contextvars().items() if key == "request_id"}
+    event = Event.start(named if isinstance(named, str) else logger, level, body, own, time_ns)
+    event.add(given, _CHAIN)
+    if error is not None:
+        _malformed(event, error, args)
+    event.add_exception(found)
+    rendered = given.get("exception")
+    if found is None and isinstance(rendered, str):
+        event.fields["exception.stacktrace"] = head_and_tail(text(rendered, None))
+    event.add_stack(given.get("stack"))
+    return event
+
+
+def exc_info(given: object) -> ExcInfo | None:
+    """Read an `exc_info` argument as `logging` and structlog do: a flag, an exception, or a `sys.exc_info()`."""
+    if not given:
+        return None
+    if isinstance(given, BaseException):
+        return type(given), given, given.__traceback__
+    found = given if isinstance(given, tuple) else sys.exc_info()
+    match found:
+        case (type() as kind, BaseException() as error, stack):
+            return kind, error, stack
+    return None
+
+
+def caller() -> Any:
+    """Return the frame that logged: the first one outside of structlog, `logging` and this package."""
+    frame = sys._getframe(1)  # noqa: SLF001  the documented way to look at the stack
+    while frame.f_back is not None and _is_logging(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return frame
+
+
+def _is_logging(module: str) -> bool:
+    return module in ("otelkit", "logging") or module.startswith(("structlog.", "otelkit.logs"))
+
+
+def interpolated(name: object, args: tuple[Any, ...]) -> tuple[object, Exception | None]:
+    """Fill the arguments into a message, as far as they fit."""
+    if not args:
+        return "" if name is None else name, None
+    try:
+        mapping = len(args) == 1 and isinstance(args[0], Mapping) and args[0]
+        return str(name) % (mapping or args), None
+    except Exception as error:  # noqa: BLE001  the application must not see what its log call did wrong
+        return name, error
+
+
+def _malformed(event: Event, error: Exception, args: object) -> None:
+    event.fields["otelkit.log.malformed"] = told(error)
+    event.fields["otelkit.log.arguments"] = clean(args)
+
+
+def told(error: BaseException) -> str:
+    """Say in a line what an exception is."""
+    return f"{type(error).__name__}: {text(_str(error))}"
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+def clean(value: object) -> Any:
+    """Return something that JSON and OTLP can both carry: as it is where they can, bounded and as text where not.
+
+    Text keeps 16,384 characters, lists and mappings 100 items, six levels deep and 1,000 values in all; a list of
+    several kinds of values becomes one of texts. Never raises.
+    """
+    kind = type(value)
+    if isinstance(value, str) and kind is str:
+        return text(value)
+    if kind is bool or value is None or (kind is int and -_SMALL < value < _SMALL):  # type: ignore[operator]  # an int
+        return value
+    try:
+        return _cleaned(value, _DEPTH_LIMIT, [_NODE_LIMIT])
+    except Exception:  # noqa: BLE001  any code of the application may run in there
+        return f"<unreadable {kind.__name__}>"
+
+
+def text(value: str, limit: int | None = TEXT_LIMIT) -> str:
+    """Return text that UTF-8 can encode, cut at `limit` characters."""
+    if limit is not None and len(value) > limit:
+        value = f"{value[:limit]}… ({len(value) - limit} more characters)"
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def head_and_tail(value: str, limit: int = TEXT_LIMIT) -> str:
+    """Cut the middle out of a stack trace: where it started and what was raised say most."""
+    if len(value) <= limit:
+        return value
+    half = limit // 2
+    return f"{value[:half]}\n… {len(value) - 2 * half} characters left out …\n{value[-half:]}"
+
+
+def type_name(kind: type) -> str:
+    """Name a type as `exception.type` wants it."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _cleaned(value: object, depth: int, left: list[int]) -> Any:  # noqa: PLR0911  one line per kind of value
+    left[0] -= 1
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return text(str(value))
+        case int():
+            # Compared, not looked up in a range: for a subclass (HTTPStatus) a range is walked through, one by one.
+            return int(value) if -_LONG <= value < _LONG else _str(value)
+        case float():
+            return float(value) if math.isfinite(value) else str(value)
+        case bytes() | bytearray():
+            return text(bytes(value[:TEXT_LIMIT]).decode("utf-8", "backslashreplace"))
+        case Mapping() if depth and left[0] > 0:
+            pairs = list(_first(value.items(), left))
+            return {
+                text(key if isinstance(key, str) else _str(key)): _cleaned(item, depth - 1, left) for key, item in pairs
+            }
+        case list() | tuple() | set() | frozenset() if depth and left[0] > 0:
+            return _alike([_cleaned(item, depth - 1, left) for item in _first(value, left)])
+        case Mapping() | list() | tuple() | set() | frozenset():
+            return "…"
+        case BaseException():
+            return text(f"{type_name(type(value))}: {_str(value)}")
+    return text(_str(value))
+
+
+def _alike(items: list[Any]) -> list[Any]:
+    """Make the items of a list one kind of value: SDKs before 1.45 replace a mixed list by nothing, with a warning."""
+    kinds = {type(item) for item in items if item is not None}
+    if len(kinds) <= 1:
+        return items
+    if kinds == {int, float}:
+        return [None if item is None else float(item) for item in items]
+    return [item if item is None or isinstance(item, str) else _ENCODE(item) for item in items]
+
+
+def _first(items: Iterable[Any], left: list[int]) -> Iterable[Any]:
+    """Pass on as many items as may be told, and a sign where there were more."""
+    for count, item in enumerate(items):
+        if count >= ITEM_LIMIT or left[0] <= 0:
+            return
+        yield item
+
+
+def _str(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  any code of the application may run in there
+        return f"<unreadable {type(value).__name__}>"
+
+
+def _formatted(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> str:
+    try:
+        return "".join(traceback.format_exception(kind, error, stack)).rstrip()
+    except Exception:  # noqa: BLE001  exceptions may have properties that raise
+        return f"{type_name(kind)}: {_str(error)}"

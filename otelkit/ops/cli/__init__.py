@@ -1,0 +1,46 @@
+"""The only place for the `otelkit` command: reads the arguments and hands over to one module per subcommand."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS = ("run", "render")
+
+
+class _Command(Protocol):
+    """What a module of this package offers."""
+
+    HELP: str
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the subcommand's arguments."""
+
+    def main(self, options: argparse.Namespace) -> int:
+        """Run the subcommand and return the exit code."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(prog="otelkit", description="OpenTelemetry for Python back ends.")
+    parser.add_argument("--version", action="version", version=f"otelkit {version('otelkit')}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands: dict[str, _Command] = {}
+    for name in _COMMANDS:
+        commands[name] = cast("_Command", import_module(f"otelkit.ops.cli.{name}"))
+        subparser = subparsers.add_parser(name, help=commands[name].HELP, description=commands[name].HELP)
+        commands[name].arguments(subparser)
+    options = parser.parse_args(arguments)
+    return commands[options.command].main(options)

@@ -1,0 +1,54 @@
+"""The `otelkit` command: what its subcommands answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otelkit.ops import render
+from otelkit.ops.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_render_writes_what_check_then_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.split() == sorted(render.RENDERERS)
+    assert main(["render", "--check", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_check_shows_a_difference_as_a_diff_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["render", "--out", str(tmp_path)])
+    page = tmp_path / "docs/reference/settings.md"
+    page.write_text(page.read_text().replace("# Settings", "# Sittings"))
+    capsys.readouterr()
+    assert main(["render", "--check", "--out", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "-# Sittings" in shown
+    assert "+# Settings" in shown
+    assert "# Sittings" in page.read_text()
+
+
+def test_run_without_a_program_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--"]) == 2
+    assert "name the program" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "render"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert f"otelkit {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["trance"])
+    assert exit_.value.code == 2
+    assert "trance" in capsys.readouterr().err
