@@ -259,7 +259,7 @@ def test_uvicorn_and_its_application_on_one_road(
 def test_gunicorn_and_its_application_on_one_road(tmp_path: Path, receiver: Receiver, *, preload: bool) -> None:
     port = free_port()
     options = ["--preload"] if preload else []
-    argv = [BIN / "gunicorn", "-k", "asgi", "-w", "1", "-b", f"{HOST}:{port}", *options, "explicit_speaking:app"]
+    argv = [str(BIN / "gunicorn"), "-k", "asgi", "-w", "1", "-b", f"{HOST}:{port}", *options, "explicit_speaking:app"]
     with Process(argv, folder=tmp_path, env=environment(receiver)) as server:
         server.wait_http(f"http://{HOST}:{port}/one")
         wait_until(lambda: "structlog.said" in bodies(receiver), within=10, what="an event in OTLP")

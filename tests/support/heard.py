@@ -63,7 +63,11 @@ class Heard:
     @property
     def scopes(self) -> list[str]:
         """The scope of each record."""
-        return [entry.instrumentation_scope.name for entry in self.exporter.get_finished_logs()]
+        return [
+            entry.instrumentation_scope.name
+            for entry in self.exporter.get_finished_logs()
+            if entry.instrumentation_scope
+        ]
 
     @property
     def events(self) -> list[str]:
@@ -74,6 +78,11 @@ class Heard:
     def bodies(self) -> list[Any]:
         """What the records are about."""
         return [record.body for record in self.records]
+
+
+def in_memory() -> InMemoryLogRecordExporter:
+    """An exporter that keeps what it gets."""
+    return InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the SDK left its types out
 
 
 def provider(exporter: InMemoryLogRecordExporter) -> LoggerProvider:
@@ -110,7 +119,7 @@ def hearing(
         exporting: Whether there is a logger provider.
         before: Called before the roads are opened.
     """
-    out, err, exporter = io.StringIO(), io.StringIO(), InMemoryLogRecordExporter()
+    out, err, exporter = io.StringIO(), io.StringIO(), in_memory()
     settings = Settings(environ={"OTELKIT_LOG_FORMAT": "json", **(variables or {})})
     with untouched_root(out, err):
         if before is not None:

@@ -9,7 +9,7 @@ import logging.handlers
 import queue
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 import structlog
@@ -260,9 +260,10 @@ class TestHandlersOfTheApplication:
                     self.handleError(record)
 
         def printed() -> str:
+            assert isinstance(sys.stderr, io.StringIO)
             with own_handlers("shop.broken", Broken()) as broken:
                 broken.warning("m")
-            return sys.stderr.getvalue()  # type: ignore[attr-defined, no-any-return]  # it is a StringIO in here
+            return sys.stderr.getvalue()
 
         outputs = []
         for surroundings in (untouched_root(io.StringIO(), io.StringIO()), hearing()):
@@ -474,8 +475,8 @@ class TestConsole:
 
     def test_through_queue_buffer_and_rich(self) -> None:
         plain = logging.StreamHandler(sys.stdout)
-        with_listener = logging.handlers.QueueHandler(queue.SimpleQueue())  # type: ignore[arg-type]  # as good as a queue
-        with_listener.listener = logging.handlers.QueueListener(queue.SimpleQueue(), plain)  # type: ignore[attr-defined, arg-type]  # 3.12 sets it
+        with_listener = logging.handlers.QueueHandler(queue.SimpleQueue())
+        with_listener.listener = logging.handlers.QueueListener(queue.SimpleQueue(), plain)  # type: ignore[attr-defined]  # 3.12 sets it
         from rich.logging import RichHandler
 
         handlers = [plain, with_listener, logging.handlers.MemoryHandler(10, target=plain), RichHandler()]
@@ -494,7 +495,7 @@ class TestConsole:
                 logging.StreamHandler(stream),
                 logging.StreamHandler(io.StringIO()),
                 logging.FileHandler(tmp_path / "other", delay=True),
-                logging.handlers.QueueHandler(queue.SimpleQueue()),  # type: ignore[arg-type]  # as good as a queue
+                logging.handlers.QueueHandler(queue.SimpleQueue()),
                 logging.handlers.MemoryHandler(10),
             ]
             assert [_stdlib.console(handler) for handler in handlers] == [None] * 6
@@ -551,7 +552,7 @@ def test_the_last_resort_is_given_back() -> None:
 
 
 def test_a_servers_handler_prints_again_when_the_roads_are_closed() -> None:
-    handler = logging.StreamHandler(stream := io.StringIO())
+    handler: logging.StreamHandler[TextIO] = logging.StreamHandler(stream := io.StringIO())
     handler._gunicorn = True  # type: ignore[attr-defined]  # as gunicorn marks its handlers
     with own_handlers("gunicorn.error", handler, propagate=False) as logger:
         with hearing():

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 from opentelemetry import trace
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace import TracerProvider
 from structlog.stdlib import LoggerFactory, ProcessorFormatter
 
 import otelkit
 from otelkit import logs
-from support.heard import hearing, own_handlers, provider, untouched_root
+from support.heard import hearing, in_memory, own_handlers, provider, untouched_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from structlog.typing import Processor
 
 tracer = TracerProvider().get_tracer("tests")
 FIELDS = {"order_id": 42, "paid": True, "ratio": 0.5, "tags": ["a"]}
@@ -227,7 +228,7 @@ def printing(stream: io.StringIO) -> Callable[..., structlog.PrintLogger]:
     return lambda *_: structlog.PrintLogger(stream)
 
 
-SHARED = [
+SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso"),
@@ -292,7 +293,7 @@ class TestTheApplicationsConfiguration:
         assert heard.scopes == [__name__]
 
     def test_the_lists_of_the_application_stay_as_they_are(self) -> None:
-        chain = [*SHARED, structlog.processors.JSONRenderer()]
+        chain: list[Processor] = [*SHARED, structlog.processors.JSONRenderer()]
         given = chain.copy()
         with hearing() as heard:
             structlog.configure(processors=given, logger_factory=printing(heard.out))
@@ -311,7 +312,7 @@ class TestTheApplicationsConfiguration:
     def test_chains_given_to_wrap_logger_and_tuples(self, kind: Callable[[Any], Any]) -> None:
         with hearing() as heard:
             processors = kind([structlog.processors.LogfmtRenderer()])
-            log = structlog.wrap_logger(structlog.PrintLogger(heard.out), processors=processors)  # type: ignore[arg-type]
+            log = structlog.wrap_logger(structlog.PrintLogger(heard.out), processors=processors)
             log.bind(a=1).bind(b=2).info("m")
         assert sorted(heard.text.split()) == ["a=1", "b=2", "event=m"]
         assert heard.bodies == ["m"]
@@ -519,7 +520,7 @@ class TestTheApplicationsConfiguration:
 
 class TestProcessor:
     def test_alone_in_a_chain(self) -> None:
-        exporter, stream = InMemoryLogRecordExporter(), io.StringIO()
+        exporter, stream = in_memory(), io.StringIO()
         log = structlog.wrap_logger(
             structlog.PrintLogger(stream),
             processors=[logs.OtlpProcessor(provider(exporter)), structlog.processors.JSONRenderer()],
