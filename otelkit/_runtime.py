@@ -7,6 +7,7 @@ telemetry is the same.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import threading
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from otelkit.errors import SettingsError
 from otelkit.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -173,8 +174,10 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
 
     from opentelemetry import _logs, metrics, trace  # noqa: PLC0415  after the environment is right
 
-    from otelkit import _providers, logs  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
-    from otelkit.pipeline import Pipeline  # noqa: PLC0415  the same
+    # While imported, the SDK reads OTEL_RESOURCE_ATTRIBUTES and prints a wrong pair whole; ours has named it by now.
+    with _unheard("opentelemetry.sdk.resources"):
+        from otelkit import _providers, logs  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
+        from otelkit.pipeline import Pipeline  # noqa: PLC0415  the same
 
     pipeline = Pipeline(settings)
     existing = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
@@ -230,6 +233,17 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
     _announce(telemetry, roads)
     pipeline.probe()
     return telemetry
+
+
+@contextlib.contextmanager
+def _unheard(name: str) -> Iterator[None]:
+    """Keep a logger silent for a moment."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """The only place that knows whether this process serves requests or tasks.
 
 A database call that belongs to no request of such a process (migration at start, polling loop, pool ping) is counted in
-the metrics but makes no span; in a plain script the same call is a span (docs/decisions).
+the metrics but makes no span; in a plain script the same call is a span (docs/decisions/0009).
 """
 
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 _SERVERS = frozenset({"uvicorn", "gunicorn", "hypercorn", "granian", "daphne", "celery"})
@@ -14,6 +15,7 @@ _SERVERS = frozenset({"uvicorn", "gunicorn", "hypercorn", "granian", "daphne", "
 _marked = False
 
 
+@lru_cache(maxsize=1)  # asked at each statement outside of a request; a command line does not change
 def _launched_as_server() -> bool:
     """Tell whether the command line is that of a known server (`uvicorn app:app`, `python -m uvicorn app:app`)."""
     main = getattr(sys.modules.get("__main__"), "__spec__", None)

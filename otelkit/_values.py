@@ -549,6 +549,8 @@ def _url(text: str) -> Target:
         raise WrongValueError("is not a URL") from None
     if not plain.hostname or not _HOST.fullmatch(plain.hostname):
         raise WrongValueError("names no host")
+    if parts.path.startswith("//"):  # "http://http://collector": the host would be "http"
+        raise WrongValueError("has a second // right behind the host")
     if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # a password with a bare / ? or # would end up in the URL
         raise WrongValueError("has an @ behind the host, to be written as %40")
     basic = b64encode(unquote(user if ":" in user else f"{user}:").encode()).decode()

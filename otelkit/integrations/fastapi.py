@@ -2,7 +2,7 @@
 
 From 0.142 on FastAPI has telemetry of its own ("native"): it makes the server span, the duration and the validation
 events, and this module only tells it what to leave out. Below that the span is ours, equal in names, attributes and
-moments; contrib cannot be made equal by its hooks (docs/decisions). Either way everything hangs on `FastAPI.__call__`,
+moments; contrib cannot be made equal by its hooks (docs/decisions/0007). Either way it hangs on `FastAPI.__call__`,
 the class's method, so that neither the order of imports nor the moment an application is created matters (E-07).
 """
 

@@ -137,7 +137,7 @@ class SQLAlchemyIntegration:
 
 
 class _Contrib:
-    """The contrib instrumentor of an old SQLAlchemy; it waits for the program's own import (docs/decisions)."""
+    """The contrib instrumentor of an old SQLAlchemy; it waits for the program's own import (docs/decisions/0002)."""
 
     def __init__(self, entry_point: EntryPoint, wiring: Wiring) -> None:
         self.failure: str | None = None
@@ -371,7 +371,7 @@ class _Hooks:
             call.span = self._span(facts, what, operation, batch)
 
     def _wants_span(self) -> bool:
-        """Tell whether the call belongs to a trace, or to a program in which everything does (docs/decisions)."""
+        """Tell whether the call belongs to a trace, or to a program in which everything does (docs/decisions/0009)."""
         return (
             trace.get_current_span().get_span_context().is_valid or self.background_spans or not _serving.is_serving()
         )

@@ -4,7 +4,7 @@ A chain of processors is listened to while it runs: `BoundLoggerBase._processors
 runs with our tap before its renderer, and is the chain in every other respect. The application's own list stays
 untouched, so loggers that were bound or cached before, chains given to `wrap_logger`, tuples, and
 `structlog.configure()` after ours are listened to alike, and `structlog.get_config()` and `capture_logs()` see what
-they always saw (docs/decisions).
+they always saw (docs/decisions/0010).
 
 An event that goes on into stdlib logging is delivered there, when its record has passed that side's levels and filters.
 """

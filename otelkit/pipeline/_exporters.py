@@ -233,7 +233,7 @@ def preferred_temporality(preference: str) -> dict[type, AggregationTemporality]
 
 
 def prometheus(host: str, port: int) -> MetricReader:
-    """Serve metrics for scraping; for single-process applications (docs/decisions).
+    """Serve metrics for scraping; for single-process applications (docs/explanation/limits.md).
 
     Args:
         host: Address to listen on.

@@ -280,6 +280,19 @@ def test_a_wrong_variable_costs_its_signal_only(tmp_path: Path, receiver: Receiv
     assert "hello" in {record.body for record in receiver.logs()}
 
 
+def test_a_wrong_resource_attribute_is_named_once_and_never_shown(tmp_path: Path, receiver: Receiver) -> None:
+    process = script(
+        tmp_path,
+        receiver,
+        "import otelkit; otelkit.configure()",
+        env={"OTEL_RESOURCE_ATTRIBUTES": "s3cret-without-a-key,service.name=shop"},
+    )
+    assert process.stderr.count("\n") == 1, process.stderr
+    assert process.stderr.startswith("otelkit: OTEL_RESOURCE_ATTRIBUTES")
+    assert "s3cret" not in process.stderr
+    assert {point.resource["service.name"] for point in receiver.points()} == {"shop"}
+
+
 def test_wrong_arguments_are_named_all_at_once(tmp_path: Path) -> None:
     process = script(
         tmp_path,

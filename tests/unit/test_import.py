@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# Installed or not, none of these may come with `import otelkit` (docs/decisions).
+# Installed or not, none of these may come with `import otelkit` (docs/decisions/0002).
 HEAVY = (
     "opentelemetry.exporter",
     "opentelemetry.sdk",

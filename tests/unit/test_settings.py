@@ -405,6 +405,12 @@ WRONG_VARIABLES = [
         '"ftp://c" does not begin with http:// or https://',
     ),
     ({f"{OTLP}_ENDPOINT": "http://"}, "metrics.exporters", ("none",), '"http://" names no host'),
+    (
+        {f"{OTLP}_ENDPOINT": "http://http://c:4318"},
+        "metrics.exporters",
+        ("none",),
+        "has a second // right behind the host",
+    ),
     ({f"{OTLP}_ENDPOINT": "http://[::1"}, "metrics.exporters", ("none",), '"http://[::1" is not a URL'),
     (
         {f"{OTLP}_ENDPOINT": "http://h:notaport"},
