@@ -7,9 +7,7 @@ docs/explanation/facts.md).
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import sys
 import time
 import traceback
@@ -21,21 +19,12 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from structlog.contextvars import get_contextvars
 
+from otelkit._sanitise import ITEM_LIMIT, clean, head_and_tail, shown, text, type_name
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import TracebackType
 
     from opentelemetry.context import Context
-
-TEXT_LIMIT = 16_384
-"""Characters of one text, a stack trace included."""
-ITEM_LIMIT = 100
-"""Fields of one event, and items of one list or mapping in a field."""
-_DEPTH_LIMIT = 6
-_NODE_LIMIT = 1_000
-_LONG = 2**63  # what OTLP's integers end at
-_SMALL = 2**53
-_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _BASE = frozenset({"timestamp", "level", "service", "event", "logger", "trace_id", "span_id"})
 """What otelkit says about every event; an application's field of the same name gets an underscore behind it."""
@@ -136,13 +125,13 @@ class Event:
         if found is not None:
             kind, error, stack = found
             self.fields["exception.type"] = text(type_name(kind))
-            self.fields["exception.message"] = text(_str(error))
+            self.fields["exception.message"] = text(shown(error))
             self.fields["exception.stacktrace"] = head_and_tail(text(_formatted(kind, error, stack), None))
 
     def add_stack(self, stack: object) -> None:
         """Add where the call came from, as `stack_info=True` asks."""
         if stack:
-            self.fields["code.stacktrace"] = head_and_tail(text(stack if type(stack) is str else _str(stack), None))
+            self.fields["code.stacktrace"] = head_and_tail(text(stack if type(stack) is str else shown(stack), None))
 
 
 def created_ns(record: logging.LogRecord) -> int:
@@ -254,110 +243,11 @@ def _malformed(event: Event, error: Exception, args: object) -> None:
 
 def told(error: BaseException) -> str:
     """Say in a line what an exception is."""
-    return f"{type(error).__name__}: {text(_str(error))}"
-
-
-# -- values ----------------------------------------------------------------------------------------------------------
-
-
-def clean(value: object) -> Any:
-    """Return something that JSON and OTLP can both carry: as it is where they can, bounded and as text where not.
-
-    Text keeps 16,384 characters, lists and mappings 100 items, six levels deep and 1,000 values in all; a list of
-    several kinds of values becomes one of texts. Never raises.
-    """
-    kind = type(value)
-    if isinstance(value, str) and kind is str:
-        return text(value)
-    if kind is bool or value is None or (kind is int and -_SMALL < value < _SMALL):  # type: ignore[operator]  # an int
-        return value
-    try:
-        return _cleaned(value, _DEPTH_LIMIT, [_NODE_LIMIT])
-    except Exception:  # noqa: BLE001  any code of the application may run in there
-        return f"<unreadable {kind.__name__}>"
-
-
-def text(value: str, limit: int | None = TEXT_LIMIT) -> str:
-    """Return text that UTF-8 can encode, cut at `limit` characters."""
-    if limit is not None and len(value) > limit:
-        value = f"{value[:limit]}… ({len(value) - limit} more characters)"
-    if value.isascii():
-        return value
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "backslashreplace").decode()
-    return value
-
-
-def head_and_tail(value: str, limit: int = TEXT_LIMIT) -> str:
-    """Cut the middle out of a stack trace: where it started and what was raised say most."""
-    if len(value) <= limit:
-        return value
-    half = limit // 2
-    return f"{value[:half]}\n… {len(value) - 2 * half} characters left out …\n{value[-half:]}"
-
-
-def type_name(kind: type) -> str:
-    """Name a type as `exception.type` wants it."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _cleaned(value: object, depth: int, left: list[int]) -> Any:  # noqa: PLR0911  one line per kind of value
-    left[0] -= 1
-    match value:
-        case None | bool():
-            return value
-        case str():
-            return text(str(value))
-        case int():
-            # Compared, not looked up in a range: for a subclass (HTTPStatus) a range is walked through, one by one.
-            return int(value) if -_LONG <= value < _LONG else _str(value)
-        case float():
-            return float(value) if math.isfinite(value) else str(value)
-        case bytes() | bytearray():
-            return text(bytes(value[:TEXT_LIMIT]).decode("utf-8", "backslashreplace"))
-        case Mapping() if depth and left[0] > 0:
-            pairs = list(_first(value.items(), left))
-            return {
-                text(key if isinstance(key, str) else _str(key)): _cleaned(item, depth - 1, left) for key, item in pairs
-            }
-        case list() | tuple() | set() | frozenset() if depth and left[0] > 0:
-            return _alike([_cleaned(item, depth - 1, left) for item in _first(value, left)])
-        case Mapping() | list() | tuple() | set() | frozenset():
-            return "…"
-        case BaseException():
-            return text(f"{type_name(type(value))}: {_str(value)}")
-    return text(_str(value))
-
-
-def _alike(items: list[Any]) -> list[Any]:
-    """Make the items of a list one kind of value: SDKs before 1.45 replace a mixed list by nothing, with a warning."""
-    kinds = {type(item) for item in items if item is not None}
-    if len(kinds) <= 1:
-        return items
-    if kinds == {int, float}:
-        return [None if item is None else float(item) for item in items]
-    return [item if item is None or isinstance(item, str) else _ENCODE(item) for item in items]
-
-
-def _first(items: Iterable[Any], left: list[int]) -> Iterable[Any]:
-    """Pass on as many items as may be told, and a sign where there were more."""
-    for count, item in enumerate(items):
-        if count >= ITEM_LIMIT or left[0] <= 0:
-            return
-        yield item
-
-
-def _str(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001  any code of the application may run in there
-        return f"<unreadable {type(value).__name__}>"
+    return f"{type(error).__name__}: {text(shown(error))}"
 
 
 def _formatted(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> str:
     try:
         return "".join(traceback.format_exception(kind, error, stack)).rstrip()
     except Exception:  # noqa: BLE001  exceptions may have properties that raise
-        return f"{type_name(kind)}: {_str(error)}"
+        return f"{type_name(kind)}: {shown(error)}"
