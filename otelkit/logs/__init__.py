@@ -15,8 +15,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from otelkit._sanitise import clean
 from otelkit.logs import _stdlib, _structlog
-from otelkit.logs._event import clean
 from otelkit.logs._roads import Active, OtlpRoad, StdoutRoad
 from otelkit.logs._structlog import OtlpProcessor
 
