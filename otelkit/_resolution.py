@@ -25,7 +25,7 @@ _PROMOTED = {
 }
 """Resource attributes with a field of their own."""
 
-_PARTS = ("protocol", "headers", "timeout", "compression", "insecure")
+_PARTS = ("protocol", "headers", "timeout", "compression", "insecure", "http_credentials", "grpc_credentials")
 _FILES = ("certificate", "client_key", "client_certificate")
 _CAPS = {"traces": "span_export_timeout", "metrics": "metric_timeout", "logs": "log_export_timeout"}
 _ARGUMENTS = {"fastapi_excluded_urls": "excluded_urls"} | {

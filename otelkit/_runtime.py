@@ -6,7 +6,6 @@ telemetry is the same.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import threading
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from otelkit.integrations import Integration, Verdict
-    from otelkit.pipeline import Pipeline
+    from otelkit.pipeline import Pipeline, SignalStats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +70,7 @@ class Telemetry:
     verdicts: tuple[Verdict, ...] = ()
     _pipeline: Pipeline | None = field(default=None, repr=False)
     _own: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    _readers: list[Any] = field(default_factory=list, repr=False)
     _closed: bool = field(default=False, repr=False)
 
     def verdict(self, integration: str) -> Verdict | None:
@@ -92,13 +92,10 @@ class Telemetry:
         if pipeline is None or self._closed:
             return True
         deadline = Deadline.after(self.settings.shutdown_timeout if timeout is None else timeout)
-
-        def flush(signal: str) -> bool:
-            if signal in self._own:  # also reaches the processors and readers that users added
-                return self._own[signal].force_flush(int(deadline.remaining * 1000)) is not False
-            return pipeline.force_flush(signal)
-
-        return run_against(deadline, [partial(flush, signal) for signal in self.providers])
+        # The providers too: users may have added processors of their own. A meter provider would collect once more.
+        theirs = [self._own[signal] for signal in ("traces", "logs") if signal in self._own] + self._readers
+        flushes = [partial(part.force_flush, int(deadline.remaining * 1000)) for part in theirs]
+        return run_against(deadline, [partial(pipeline.flush, deadline), *flushes])
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Send everything and stop. Idempotent; also runs at interpreter exit.
@@ -118,14 +115,22 @@ class Telemetry:
         self._closed = True
         deadline = Deadline.after(pipeline.grace(self.settings.shutdown_timeout if timeout is None else timeout))
 
-        def close(signal: str) -> None:
-            # A reader warns when it is closed twice; a processor of ours goes before users' own, which may be slow.
-            if signal != "metrics" or signal not in self._own:
-                pipeline.close(signal)
-            if signal in self._own:
-                self._own[signal].shutdown()
+        def close() -> bool:
+            delivered = pipeline.close(deadline)
+            if "metrics" in self._own:  # after the last collection, which would find the reader closed
+                self._own["metrics"].shutdown()
+            return delivered
 
-        return run_against(deadline, [partial(close, signal) for signal in self.providers])
+        others = [self._own[signal].shutdown for signal in ("traces", "logs") if signal in self._own]
+        return run_against(deadline, [close, *others])
+
+    def stats(self) -> Mapping[str, SignalStats]:
+        """Tell what became of every span, log record and metric point of this process, by signal.
+
+        Returns:
+            For each signal that is exported by OTLP: emitted = delivered + dropped (by reason) + pending, at any moment.
+        """
+        return self._pipeline.stats() if self._pipeline is not None else {}
 
 
 @dataclass
@@ -179,11 +184,12 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
         from otelkit import _providers, logs  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
         from otelkit.pipeline import Pipeline  # noqa: PLC0415  the same
 
-    pipeline = Pipeline(settings)
     existing = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
-    described = _inherited(existing) or _providers.resource(
+    inherited = _inherited(existing)
+    described = inherited or _providers.resource(
         settings, {**_providers.detected(settings.resource_detectors), **(objects.resource or {})}
     )
+    pipeline = Pipeline(settings, described if inherited is None else None)
     spine = (
         _Provision(
             signal="traces",
@@ -225,11 +231,13 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
         logger_provider=_logs.get_logger_provider(),
         _pipeline=pipeline,
         _own=own,
+        _readers=list(objects.metric_readers),
     )
+    pipeline.publish(telemetry.meter_provider.get_meter("otelkit", version("otelkit")))
     _propagate(settings)
     telemetry.verdicts = tuple(_instrument(telemetry, objects.integrations))
     _report_verdicts(telemetry)
-    atexit.register(telemetry.shutdown)
+    _leave_well(telemetry, pipeline)
     _announce(telemetry, roads)
     pipeline.probe()
     return telemetry
@@ -274,6 +282,27 @@ class _Provision:
         provider = self.build(self.parts())
         self.publish(provider)
         return provider
+
+
+def _leave_well(telemetry: Telemetry, pipeline: Pipeline) -> None:
+    """Hook into the ends of this process and of its forked children."""
+    from otelkit._leaving import Leaving, Ways  # noqa: PLC0415  loads the SDK
+    from otelkit.integrations import servers  # noqa: PLC0415  loaded by now
+
+    def renew() -> None:
+        pipeline.after_fork_in_child()
+        if pipeline.resource is not None:
+            telemetry.resource = dict(pipeline.resource.attributes)
+
+    ways = Ways(
+        flush=lambda deadline: telemetry.force_flush(pipeline.grace(deadline.remaining)),
+        close=lambda deadline: telemetry.shutdown(deadline.remaining),
+        end_open_spans=pipeline.end_open_spans,
+        renew=renew,
+    )
+    leaving = Leaving(ways, telemetry.settings.shutdown_timeout)
+    leaving.install()
+    servers.flush_before_signals(leaving)
 
 
 def _disabled(settings: Settings) -> Telemetry:
@@ -478,6 +507,7 @@ def _merge(telemetry: Telemetry, objects: Objects) -> None:
         ("metrics", telemetry.meter_provider, "add_metric_reader", objects.metric_readers),
         ("logs", telemetry.logger_provider, "add_log_record_processor", objects.log_processors),
     )
+    telemetry._readers.extend(objects.metric_readers)  # noqa: SLF001  made and kept by this module
     for signal, provider, add, parts in late:
         for part in parts if telemetry.providers[signal] != "foreign" else ():
             getattr(provider, add)(part)

@@ -84,6 +84,11 @@ OWN_DEFAULTS = {
         "200",
         "A log line is in the backend while its request is still on the screen, and a crash loses 0.2 s at most.",
     ),
+    "OTEL_BSP_MAX_QUEUE_SIZE": OwnDefault(
+        "16384",
+        "2048 spans are full after 17 s of an outage at 40 requests a second; memory is bounded in bytes beside it.",
+    ),
+    "OTEL_BLRP_MAX_QUEUE_SIZE": OwnDefault("16384", "The same for log records."),
     "OTEL_METRIC_EXPORT_INTERVAL": OwnDefault(
         "15000", "Alerts look at windows of a minute; four points in each make a rate, one does not."
     ),
@@ -125,6 +130,19 @@ def _property(
             specified="" if signal else specified,
             fields=(f"{signal}.{field}",) if signal else tuple(f"{each}.{field}" for each in SIGNALS),
             note="" if signal else note,
+        )
+
+
+def _credentials(protocol: str, field: str, meaning: str) -> Iterator[Variable]:
+    """The variables that name a credential provider: the general one, then one for each signal."""
+    for signal in ("", *SIGNALS):
+        yield Variable(
+            name=f"OTEL_PYTHON_EXPORTER_OTLP_{protocol}_{signal.upper()}{'_' if signal else ''}CREDENTIAL_PROVIDER",
+            group="OTLP exporter",
+            meaning=f"The same for {signal} alone" if signal else meaning,
+            kind=v.TEXT,
+            fields=(f"{signal}.{field}",) if signal else tuple(f"{each}.{field}" for each in SIGNALS),
+            source="Python",
         )
 
 
@@ -177,6 +195,15 @@ VARIABLES: tuple[Variable, ...] = (
         kind=v.LEVEL,
         specified="info",
         fields=("diagnostics_level",),
+    ),
+    Variable(
+        name="OTELKIT_QUEUE_BYTES",
+        group=_GENERAL,
+        meaning="Bytes that may wait for delivery, for each signal; beyond them the oldest is dropped, and counted",
+        kind=v.whole("65536 or more", least=65_536),
+        specified="8388608",
+        fields=("queue_bytes",),
+        source="otelkit",
     ),
     Variable(
         name="OTELKIT_SHUTDOWN_TIMEOUT",
@@ -450,7 +477,7 @@ VARIABLES: tuple[Variable, ...] = (
     *_property(
         "TIMEOUT",
         "timeout",
-        "How long one export may take, retries included",
+        "How long one attempt to send may take; a failed one is repeated for as long as the queue holds out",
         v.EXPORT_TIMEOUT,
         specified="10000",
         note="the specification counts milliseconds, Python's exporters seconds: 10 and 10000 both are ten seconds",
@@ -491,32 +518,16 @@ VARIABLES: tuple[Variable, ...] = (
             ("OTEL_EXPORTER_OTLP_METRIC_INSECURE", "OTEL_EXPORTER_OTLP_METRICS_INSECURE"),
         )
     ),
-    *(
-        Variable(
-            name=f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER",
-            group="OTLP exporter",
-            meaning="Entry point that makes the HTTP session, for log-in schemes that a header cannot express",
-            reader="opentelemetry.exporter.otlp.proto.http",
-            source="Python",
-        )
-        for signal in ("", "TRACES_", "METRICS_", "LOGS_")
+    *_credentials(
+        "HTTP", "http_credentials", "Entry point that makes the HTTP session, for log-in schemes no header has"
     ),
-    *(
-        Variable(
-            name=f"OTEL_PYTHON_EXPORTER_OTLP_GRPC_{signal}CREDENTIAL_PROVIDER",
-            group="OTLP exporter",
-            meaning="Entry point that makes the credentials of the gRPC channel",
-            honoured="no",
-            note="the credentials are made from OTEL_EXPORTER_OTLP_CERTIFICATE and its neighbours",
-            source="Python",
-        )
-        for signal in ("", "TRACES_", "METRICS_", "LOGS_")
-    ),
+    *_credentials("GRPC", "grpc_credentials", "Entry point that makes the credentials of the gRPC channel"),
     Variable(
         name="OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES",
         group="OTLP exporter",
         meaning="Status codes after which gRPC tries again",
-        reader="opentelemetry.exporter.otlp.proto.grpc",
+        honoured="no",
+        note="those of the OTLP specification are tried again, RESOURCE_EXHAUSTED among them",
         source="Python",
     ),
     Variable(

@@ -51,12 +51,14 @@ class Signal:
             Never user or password, but possibly a secret in the query: print `shown_endpoint`.
         protocol: "http/protobuf" or "grpc".
         headers: Lower-case names; the values are hidden from `repr`.
-        timeout: Seconds that one export may take, retries included.
+        timeout: Seconds that one attempt to send may take.
         compression: "none", "gzip" or "deflate".
         certificate: File with the certificates to check the server against; None for the system's.
         client_key: File with the private key for mutual TLS.
         client_certificate: File with the certificate for mutual TLS.
         insecure: For gRPC, whether the connection goes without TLS; None for HTTP, whose URL says it.
+        http_credentials: Entry point that makes the HTTP session; None for an ordinary one.
+        grpc_credentials: Entry point that makes the credentials of the gRPC channel; None for those of the files above.
         degraded: Why the signal is not exported although nobody asked for that: a wrong variable.
     """
 
@@ -70,12 +72,19 @@ class Signal:
     client_key: str | None
     client_certificate: str | None
     insecure: bool | None
+    http_credentials: str | None = None
+    grpc_credentials: str | None = None
     degraded: str | None = field(default=None, compare=False)
 
     @property
     def shown_endpoint(self) -> str:
         """The endpoint as it may be printed: without its query."""
         return self.endpoint.partition("?")[0]
+
+    @property
+    def credential_provider(self) -> str | None:
+        """The entry point that counts for the protocol in use."""
+        return self.grpc_credentials if self.protocol == "grpc" else self.http_credentials
 
     def __repr__(self) -> str:
         """Show everything but the query of the endpoint and the values of the headers."""
@@ -103,10 +112,11 @@ class Settings:
         propagators: How trace context travels; ("tracecontext", "baggage").
         diagnostics_level: Level of what OpenTelemetry and otelkit log about themselves.
         shutdown_timeout: How long an exit may wait for the last telemetry, all signals together.
+        queue_bytes: Bytes that may wait for delivery, for each signal.
         endpoint: Base URL of the OTLP receiver, for example "http://collector:4318"; `v1/traces` and so on is added.
         protocol: "http/protobuf" or "grpc".
         headers: Headers of each OTLP request.
-        timeout: How long one export may take, retries included; 0 for no limit.
+        timeout: How long one attempt to send may take; 0 for no limit.
         compression: "none", "gzip" or "deflate".
         certificate: File with the certificates to check the server against.
         client_key: File with the private key for mutual TLS.
@@ -164,6 +174,7 @@ class Settings:
     propagators: tuple[str, ...] = _UNSET
     diagnostics_level: int = _UNSET
     shutdown_timeout: float = _UNSET
+    queue_bytes: int = _UNSET
 
     traces: Signal = field(init=False)
     metrics: Signal = field(init=False)

@@ -7,13 +7,20 @@ connection was accepted in, with whatever was set at start-up. uvicorn's own `--
 empty context, which hides what was set at start-up, and only recent versions have it: not used, harmless beside this.
 
 Printing: the access line that our event replaces, and the traceback of an exception that ours recorded already.
+
+Leaving: uvicorn restores the signal handlers it found, then raises the signal it was stopped by. Where it found the
+system's own, the process is gone with what nobody sent, past `atexit`. It starts so, or under gunicorn, whose uvicorn
+worker restores the system's own; or uvicorn imports the module that configures while its own handlers are in force, so
+that it never finds ours. Here the last is sent before.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import wrapt
 from opentelemetry import context as otel_context
@@ -23,6 +30,8 @@ from otelkit.integrations._exchange import access_replaced, was_recorded
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from contextvars import Context
+
+    from otelkit._leaving import Leaving
 
     _Serve = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -47,6 +56,18 @@ _origin: ContextVar[Context] = ContextVar("otelkit_origin")
 
 _hooked: list[str] = []
 _on: list[bool] = []
+
+_ENDS = ("Server.startup", "Server.shutdown")
+"""The public coroutine methods of `uvicorn.server` after which it may raise its signal. It looks them up when it calls
+them, so that they can be wrapped while it serves."""
+
+_found: WeakKeyDictionary[Any, dict[int, Any]] = WeakKeyDictionary()
+"""The signal handlers that a uvicorn server found and will restore."""
+
+_FOUND_LONG_AGO = {signal.SIGTERM: signal.SIG_DFL}
+"""Those of a server that was serving when it was hooked: it imports the module that configures."""
+
+_leaving: list[Leaving] = []
 
 
 def install() -> None:
@@ -133,3 +154,41 @@ class _Within:
                 step, argument = self._coroutine.throw, exception
             else:
                 step = self._coroutine.send
+
+
+# -- leaving
+
+
+def flush_before_signals(leaving: Leaving) -> None:
+    """Have servers send the last telemetry before they raise a signal that ends the process.
+
+    Args:
+        leaving: Sends it; replaces the one given before.
+    """
+    _leaving[:] = [leaving]
+    if "uvicorn.server" not in _hooked:
+        _hooked.append("uvicorn.server")
+        wrapt.register_post_import_hook(_hook_ends, "uvicorn.server")
+
+
+def _hook_ends(module: Any) -> None:
+    server = getattr(module, "Server", None)
+    # Up to 0.28 it raises no signal.
+    if hasattr(server, "capture_signals"):
+        wrapt.wrap_function_wrapper(module, "Server.capture_signals", _capturing)
+        for method in _ENDS:
+            wrapt.wrap_function_wrapper(module, method, _ended)
+
+
+def _capturing(wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    _found[server] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    return wrapped(*args, **kwargs)
+
+
+async def _ended(wrapped: _Serve, server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    result = await wrapped(*args, **kwargs)
+    found = _found.get(server, _FOUND_LONG_AGO)
+    # It ends a start-up early and otherwise goes on to serve, with nothing captured.
+    if _leaving and any(found.get(number) is signal.SIG_DFL for number in getattr(server, "_captured_signals", ())):
+        await _leaving[0].before_signal(lambda: bool(server.force_exit))
+    return result

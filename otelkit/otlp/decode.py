@@ -61,6 +61,10 @@ _JSON_IDS = {
 }
 
 
+_ALL_TAKEN = b"\n\x00"
+"""A response whose `partial_success` is there and empty, as the Collector writes it."""
+
+
 def decode_traces(body: bytes, *, json: bool = False) -> list[Span]:
     """Read an ExportTraceServiceRequest (or TracesData: they are the same on the wire).
 
@@ -110,6 +114,25 @@ def decode_logs(body: bytes, *, json: bool = False) -> list[LogRecord]:
     )
 
     return list(_logs(_message(ExportLogsServiceRequest, body, json=json)))
+
+
+def rejected_items(body: bytes) -> tuple[int, str]:
+    """Read the answer to an export: how many items the receiver did not take, and why.
+
+    The responses of the three signals have the same field numbers (`partial_success`). A body that is no response tells
+    of nothing rejected: the receiver's status said that it took the request.
+    """
+    if body in (b"", _ALL_TAKEN):
+        return 0, ""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415  protobuf on first use
+        ExportTraceServiceResponse,
+    )
+
+    try:
+        partial = ExportTraceServiceResponse.FromString(body).partial_success
+    except Exception:  # noqa: BLE001  protobuf's DecodeError, which it does not export from one place in all versions
+        return 0, ""
+    return max(0, partial.rejected_spans), partial.error_message
 
 
 def _message(message_type: Any, body: bytes, *, json: bool) -> Any:

@@ -1,41 +1,59 @@
 """The only place for the way from an ended span, record or metric point to the wire.
 
 `Pipeline` is the narrow interface the rest of otelkit sees: it hands the providers one processor or reader per signal,
-is flushed and closed against a deadline, and names a dead endpoint once. What it takes are SDK objects; what is behind
-it (queue, encoding, delivery) can be replaced without touching a provider.
+is flushed and closed against a deadline, and accounts for every item. Behind it, the same for all three signals:
+
+    _processors, _reader    take what the SDK hands over, and encode it at once (otelkit.otlp.encode)
+    _cumulative             sums of metrics, which a forked child must not inherit
+    _queue                  what waits: bounded, counted, the oldest shed first
+    _deliver, _transport    when to send, and again; how
+    _failures               what is said about it on stderr
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
-from dataclasses import dataclass, field
+import uuid
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry.metrics import Observation
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
 from otelkit._stderr import say
 from otelkit.errors import SettingsError
-from otelkit.pipeline import _exporters
+from otelkit.pipeline import _prometheus
+from otelkit.pipeline._deliver import Carrier
 from otelkit.pipeline._failures import Failures
+from otelkit.pipeline._processors import Records, Road, Spans
+from otelkit.pipeline._queue import Queue, SignalStats
 from otelkit.pipeline._reader import Reader
+from otelkit.pipeline._transport import open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter
     from opentelemetry.sdk._logs import LogRecordProcessor
-    from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+    from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.trace import SpanProcessor
 
     from otelkit.settings import Settings, Signal
 
-__all__ = ["Deadline", "Pipeline", "run_against"]
+__all__ = ["Deadline", "Pipeline", "SignalStats", "run_against"]
 
 # With nothing listening, waiting longer than this at exit only slows reloads down: the data has nowhere to go.
 _UNREACHABLE_GRACE = 0.5
+_BATCH_BYTES = 3 * 1024 * 1024  # receivers take gRPC messages up to 4 MiB
+_ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
+_KINDS = {"traces": "span", "metrics": "metric", "logs": "log"}
 
 
 @dataclass(frozen=True)
@@ -92,75 +110,97 @@ def run_against(deadline: Deadline, jobs: Iterable[Callable[[], Any]]) -> bool:
     return len(results) == expected and all(results)
 
 
-@dataclass
 class Pipeline:
     """Builds, flushes and closes the way out for all three signals.
 
     Args:
         settings: Where each signal goes, and how often.
+        resource: What every item belongs to; None where the providers are not ours, and items bring their own.
     """
 
-    settings: Settings
-    _failures: Failures = field(init=False)
-    _parts: dict[str, list[Any]] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Start listening to what the exporters report."""
-        self._failures = Failures(self.settings.diagnostics_level)
+    def __init__(self, settings: Settings, resource: Resource | None = None) -> None:
+        self._settings = settings
+        self._resource = resource
+        self._roads: dict[str, Road] = {}
+        self._spans: Spans | None = None
+        self._reader: Reader | None = None
+        self._others: list[Any] = []  # consoles and /metrics
+        self._closed = False
+        self._operations: Histogram | None = None
+        self._failures = Failures(settings.diagnostics_level, self.stats)
         self._failures.listen()
+
+    @property
+    def resource(self) -> Resource | None:
+        """What every item belongs to; a forked child has one of its own."""
+        return self._resource
+
+    # -- what the providers are given
 
     def span_processors(self) -> Sequence[SpanProcessor]:
         """Build the processors that carry spans out; empty when traces go nowhere."""
-        settings = self.settings
+        settings = self._settings
 
         def otlp() -> SpanProcessor:
-            return BatchSpanProcessor(
-                _exporters.spans(settings.traces, self._failures),
-                max_queue_size=settings.span_queue_size,
-                schedule_delay_millis=settings.span_delay * 1000,
-                max_export_batch_size=settings.span_batch_size,
-                export_timeout_millis=settings.span_export_timeout * 1000,
+            self._spans = Spans(
+                self._road(
+                    "traces", settings.traces, settings.span_queue_size, settings.span_batch_size, settings.span_delay
+                )
             )
+            return self._spans
 
         console = partial(SimpleSpanProcessor, ConsoleSpanExporter())
         return self._build("traces", settings.traces, {"otlp": otlp, "console": console})
 
     def log_processors(self) -> Sequence[LogRecordProcessor]:
         """Build the processors that carry log records out; empty when records go to stdout only."""
-        settings = self.settings
+        settings = self._settings
 
         def otlp() -> LogRecordProcessor:
-            return BatchLogRecordProcessor(
-                _exporters.logs(settings.logs, self._failures),
-                schedule_delay_millis=settings.log_delay * 1000,
-                max_export_batch_size=settings.log_batch_size,
-                export_timeout_millis=settings.log_export_timeout * 1000,
-                max_queue_size=settings.log_queue_size,
+            return Records(
+                self._road("logs", settings.logs, settings.log_queue_size, settings.log_batch_size, settings.log_delay)
             )
 
         return self._build("logs", settings.logs, {"otlp": otlp})
 
     def metric_readers(self) -> Sequence[MetricReader]:
         """Build the readers that carry metrics out; empty when metrics go nowhere."""
-        settings = self.settings
-
-        def periodic(exporter: MetricExporter) -> MetricReader:
-            return Reader(
-                exporter,
-                export_interval_millis=settings.metric_interval * 1000,
-                export_timeout_millis=settings.metric_timeout * 1000,
-            )
+        settings = self._settings
 
         def otlp() -> MetricReader:
-            preferences = (settings.temporality, settings.histogram_aggregation)
-            return periodic(_exporters.metrics(settings.metrics, *preferences, self._failures))
+            road = self._road("metrics", settings.metrics, sys.maxsize, sys.maxsize, 0.0)
+            self._reader = Reader(
+                road.send_points,
+                interval=settings.metric_interval,
+                preference=settings.temporality,
+                exponential=settings.histogram_aggregation == "base2_exponential_bucket_histogram",
+            )
+            return self._reader
 
-        builders = {
-            "otlp": otlp,
-            "console": lambda: periodic(ConsoleMetricExporter()),
-            "prometheus": lambda: _exporters.prometheus(settings.prometheus_host, settings.prometheus_port),
-        }
-        return self._build("metrics", settings.metrics, builders)
+        def console() -> MetricReader:
+            return PeriodicExportingMetricReader(
+                ConsoleMetricExporter(), export_interval_millis=settings.metric_interval * 1000
+            )
+
+        prometheus = partial(_prometheus.serve, settings.prometheus_host, settings.prometheus_port)
+        return self._build("metrics", settings.metrics, {"otlp": otlp, "console": console, "prometheus": prometheus})
+
+    def _road(self, name: str, signal: Signal, items: int, batch: int, delay: float) -> Road:
+        transport = open_transport(name, signal)
+        queue = Queue(
+            max_items=items,
+            max_bytes=self._settings.queue_bytes,
+            batch_items=batch,
+            batch_bytes=_BATCH_BYTES,
+            delay=delay,
+        )
+        road = self._roads[name] = Road(
+            queue=queue,
+            carrier=Carrier(name, signal, queue, transport, failures=self._failures, observe=self._observe),
+            resource=lambda given: self._resource or given,
+            patience=self._settings.shutdown_timeout,
+        )
+        return road
 
     def _build(self, name: str, signal: Signal, builders: Mapping[str, Callable[[], Any]]) -> list[Any]:
         """Build what one signal asks for; what is not installed, or whose port is taken, costs that road only.
@@ -173,21 +213,80 @@ class Pipeline:
             if exporter not in builders:
                 continue
             try:
-                parts.append(builders[exporter]())
+                part = builders[exporter]()
             except ImportError as error:
                 extra = "grpc" if exporter == "otlp" else exporter
                 problem = f'{name} by {extra}: needs `pip install "otelkit[{extra}]"` ({error})'
-                if self.settings.origin(f"{name}.{'protocol' if exporter == 'otlp' else 'exporters'}") == "argument":
+                if self._settings.origin(f"{name}.{'protocol' if exporter == 'otlp' else 'exporters'}") == "argument":
                     raise SettingsError([problem]) from error
                 say(f"{problem}; {name} are not exported that way")
-            except OSError as error:
+            except (OSError, LookupError) as error:
                 say(f"{name} by {exporter}: {error}; {name} are not exported that way")
-        self._parts[name] = parts
+            else:
+                parts.append(part)
+                if exporter != "otlp":
+                    self._others.append(part)
         return parts
+
+    # -- what is known about delivery
+
+    def stats(self) -> Mapping[str, SignalStats]:
+        """Tell what became of every item of this process, for each signal that is exported by OTLP."""
+        return {name: road.queue.stats() for name, road in self._roads.items()}
+
+    def publish(self, meter: Meter) -> None:
+        """Export the accounts as metrics: every signal and reason from the start, with zeros."""
+
+        def observed(value: Callable[[SignalStats], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+            def observe(_: CallbackOptions) -> Iterable[Observation]:
+                for name, stats in self.stats().items():
+                    yield Observation(value(stats), {"otelkit.signal": name})
+
+            return observe
+
+        def dropped(_: CallbackOptions) -> Iterable[Observation]:
+            for name, stats in self.stats().items():
+                for reason, count in stats.dropped.items():
+                    yield Observation(count, {"otelkit.signal": name, "otelkit.reason": reason})
+
+        meter.create_observable_counter(
+            "otelkit.telemetry.emitted",
+            [observed(lambda stats: stats.emitted)],
+            "{item}",
+            "Spans, log records and metric points that were handed over for export.",
+        )
+        meter.create_observable_counter(
+            "otelkit.telemetry.delivered",
+            [observed(lambda stats: stats.delivered)],
+            "{item}",
+            "Those that the receiver acknowledged.",
+        )
+        meter.create_observable_counter(
+            "otelkit.telemetry.dropped", [dropped], "{item}", "Those that were lost, and why."
+        )
+        meter.create_observable_up_down_counter(
+            "otelkit.telemetry.pending",
+            [observed(lambda stats: stats.pending)],
+            "{item}",
+            "Those that wait or are on their way.",
+        )
+        self._operations = meter.create_histogram(
+            "otel.sdk.exporter.operation.duration",
+            "s",
+            "The duration of one attempt to export.",
+            explicit_bucket_boundaries_advisory=_ATTEMPT_SECONDS,
+        )
+
+    def _observe(self, name: str, seconds: float, error: str | None) -> None:
+        operations = self._operations
+        if operations is not None:
+            signal: Signal = getattr(self._settings, name)
+            attributes = {"otel.component.type": f"otlp_{_PROTOCOLS[signal.protocol]}_{_KINDS[name]}_exporter"}
+            operations.record(seconds, attributes | ({"error.type": error} if error else {}))
 
     def probe(self) -> None:
         """Look, in the background, whether somebody listens at each endpoint, and say once where nobody does."""
-        self._failures.probe((self.settings.traces, self.settings.metrics, self.settings.logs))
+        self._failures.probe((self._settings.traces, self._settings.metrics, self._settings.logs))
 
     def grace(self, timeout: float) -> float:
         """Shorten a wait at exit where it cannot help: every endpoint is known to have nobody listening.
@@ -197,12 +296,60 @@ class Pipeline:
         """
         return min(timeout, _UNREACHABLE_GRACE) if self._failures.unreachable() else timeout
 
-    def force_flush(self, signal: str) -> bool:
-        """Send what is buffered of one signal; blocks until the exporter is done with it."""
-        flushed = [part.force_flush() is not False for part in self._parts.get(signal, ())]
-        return all(flushed)
+    # -- the end
 
-    def close(self, signal: str) -> None:
-        """Send what is buffered of one signal and stop; blocks likewise."""
-        for part in self._parts.pop(signal, ()):
-            part.shutdown()
+    def end_open_spans(self) -> int:
+        """End the spans that are still open, flagged `otelkit.span.unfinished`; tells how many there were."""
+        return self._spans.end_open() if self._spans is not None else 0
+
+    def flush(self, deadline: Deadline) -> bool:
+        """Deliver everything that was emitted before the call, all signals side by side.
+
+        Returns:
+            True where all of it was acknowledged before the deadline.
+        """
+        for road in self._roads.values():
+            road.queue.hurry()
+        try:
+            collected = self._reader is None or self._reader.force_flush(deadline.remaining * 1000)
+            marks = {name: road.queue.hurry() for name, road in self._roads.items()}
+            done = [road.wait(marks[name], deadline.at) for name, road in self._roads.items()]
+            return collected and all(done)
+        finally:
+            for road in self._roads.values():
+                road.queue.calm()
+                road.queue.calm()
+
+    def close(self, deadline: Deadline) -> bool:
+        """Deliver everything and stop: what is not acknowledged at the deadline is lost, and said. Idempotent.
+
+        Returns:
+            True where everything was acknowledged before the deadline.
+        """
+        if self._closed:
+            return True
+        self._closed = True
+        delivered = self.flush(deadline)
+        for road in self._roads.values():
+            road.queue.close(deadline.at)
+        left = {name: road.queue.abandon() for name, road in self._roads.items()}
+        self._failures.left(left)
+        for part in (self._reader, *self._others):
+            if part is not None:
+                part.shutdown()
+        return delivered and not any(left.values())
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew in a forked child: what waits is the parent's, accounts are zero, the instance is another one."""
+        if self._resource is not None:
+            attributes = dict(self._resource.attributes)
+            attributes |= {"service.instance.id": str(uuid.uuid4()), "process.pid": os.getpid()}
+            self._resource = Resource(attributes, self._resource.schema_url)
+        self._failures.renew()
+        for road in self._roads.values():
+            road.queue.renew()
+            road.carrier.renew()
+        if self._spans is not None:
+            self._spans.renew()
+        if self._reader is not None:
+            self._reader.renew_in_child()

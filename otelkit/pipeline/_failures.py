@@ -1,8 +1,10 @@
-"""The only place that notices failing exports and decides what is said about them, and how often.
+"""The only place that decides what is said about failing exports, and how often.
 
-The exporters report through `logging`. Left alone those records land in the application's own handlers (E-59) or in the
-pipeline that is failing; here they are caught at the `opentelemetry` logger, and an endpoint's first failure becomes
-one line on stderr.
+On stderr, since a report through the pipeline that fails is no report: an endpoint's first failure at once, then at
+most a line a minute while items are being lost, with endpoint, cause and counts.
+
+What the OpenTelemetry packages log about themselves is caught at the `opentelemetry` logger: left alone it lands in the
+application's own handlers (E-59).
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ import contextvars
 import logging
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from otelkit._stderr import say_once
+from otelkit._stderr import say, say_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from otelkit.pipeline._queue import SignalStats
     from otelkit.settings import Signal
 
 # Clients the exporters use: their own debug output about our traffic is none of the application's business.
@@ -28,9 +32,10 @@ _CLIENT_LOGGERS = ("urllib3.connectionpool", "urllib3.util.retry", "requests", "
 _CONNECT_TIMEOUT = 2.0
 _DEFAULT_PORTS = {"http": 80, "https": 443, "grpc": 4317}
 
-_exporting: contextvars.ContextVar[tuple[str, Signal] | None] = contextvars.ContextVar(
-    "otelkit.exporting", default=None
-)
+_MINUTE = 60.0
+_ITEMS = {"traces": "spans", "metrics": "metric points", "logs": "log records"}
+
+_exporting: contextvars.ContextVar[bool] = contextvars.ContextVar("otelkit.exporting", default=False)
 
 
 def origin(endpoint: str) -> tuple[str, int] | None:
@@ -45,14 +50,22 @@ class Failures:
     """What is known about the endpoints of this process, and the ear on the `opentelemetry` loggers.
 
     Args:
-        level: Least severe level of their reports that is passed on, `OTEL_LOG_LEVEL`.
+        level: Least severe level of OpenTelemetry's reports that is passed on, `OTEL_LOG_LEVEL`.
+        stats: Tells what became of each signal's items.
     """
 
-    def __init__(self, level: int = logging.WARNING) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, level: int = logging.WARNING, stats: Callable[[], Mapping[str, SignalStats]] = dict) -> None:
+        self._level, self._stats = level, stats
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, in a forked child too: what the parent said stays said, what it counted is its own."""
+        self._lock = threading.RLock()
         self._watched: set[tuple[str, int]] = set()
         self._silent: set[tuple[str, int]] = set()
-        self._ear = _Ear(self, level)
+        self._causes: dict[str, tuple[str, str]] = {}
+        self._told = 0
+        self._told_at = -_MINUTE
 
     def listen(self) -> None:
         """Take over what the OpenTelemetry loggers report. Idempotent over instances: the newest one listens."""
@@ -60,7 +73,7 @@ class Failures:
         for handler in list(logger.handlers):
             if isinstance(handler, _Ear):
                 logger.removeHandler(handler)
-        logger.addHandler(self._ear)
+        logger.addHandler(_Ear(self._level))
         # The records go nowhere else: neither to handlers of the application nor back into the log pipeline.
         logger.propagate = False
         for name in _CLIENT_LOGGERS:
@@ -74,29 +87,74 @@ class Failures:
             return bool(self._watched) and self._watched <= self._silent
 
     @contextlib.contextmanager
-    def exporting(self, name: str, signal: Signal) -> Iterator[None]:
-        """Mark the current thread as busy with an export, so that what is logged meanwhile can be told apart."""
-        token = _exporting.set((name, signal))
+    def own_traffic(self) -> Iterator[None]:
+        """Mark the current thread as one that exports, so that what clients log there can be told apart."""
+        token = _exporting.set(True)
         try:
             yield
         finally:
             _exporting.reset(token)
 
-    def delivered(self, signal: Signal) -> None:
-        """Note that a signal's endpoint took something."""
+    def delivered(self, name: str, signal: Signal) -> None:
+        """Note that a signal's endpoint took something; say so where drops are due to be told."""
         with self._lock:
             self._silent -= {origin(signal.endpoint)}
+            cause = self._causes.pop(name, None)
+        self._report(cause[1] if cause else "it takes less than is emitted", name, signal)
 
-    def refused(self, name: str, signal: Signal, cause: str) -> None:
-        """Say once per endpoint that an export failed, and why."""
+    def failed(self, name: str, signal: Signal, cause: str, *, silent: bool = False) -> None:
+        """Note that an attempt failed, and say so: once per endpoint at once, then once a minute while items are lost.
+
+        Args:
+            name: "traces", "metrics" or "logs".
+            signal: Where it should have gone.
+            cause: In a few words.
+            silent: Whether nobody listens there.
+        """
         where = origin(signal.endpoint)
         with self._lock:
-            known_silent = where in self._silent
-        if not known_silent:
-            say_once(
-                f"export:{signal.endpoint}",
-                f"{name} cannot be delivered to {signal.shown_endpoint}: {cause}. Said once; still trying.",
-            )
+            if silent and where is not None:
+                self._silent.add(where)
+            self._causes[name] = (signal.shown_endpoint, cause)
+        # One endpoint is usually that of all signals: the path differs, the trouble is the same.
+        known = f"silent:{where}" if silent else f"failed:{where or signal.shown_endpoint}:{cause}"
+        if say_once(
+            known,
+            f"{name} cannot be delivered to {signal.shown_endpoint}: {cause}. Said once; still trying{self._counts()}.",
+        ):
+            with self._lock:
+                self._told, self._told_at = self._lost(), time.monotonic()
+        else:
+            self._report(cause, name, signal)
+
+    def left(self, undelivered: Mapping[str, int]) -> None:
+        """Say what was not delivered when the process left; nothing where it is known that nobody listens."""
+        items = ", ".join(f"{count} {_ITEMS[name]}" for name, count in undelivered.items() if count)
+        if items and not self.unreachable():
+            causes = dict.fromkeys(f"{endpoint}: {cause}" for endpoint, cause in self._causes.values())
+            say(f"not delivered when the process left: {items} ({'; '.join(causes) or 'there was no time'})")
+
+    def _report(self, cause: str, name: str, signal: Signal) -> None:
+        """Say how much was lost since the last line, at most once a minute."""
+        lost = self._lost()
+        with self._lock:
+            if lost <= self._told or time.monotonic() - self._told_at < _MINUTE:
+                return
+            self._told, self._told_at = lost, time.monotonic()
+        say(f"telemetry is lost, {name} to {signal.shown_endpoint}: {cause}{self._counts()}.")
+
+    def _lost(self) -> int:
+        return sum(sum(stats.dropped.values()) for stats in self._stats().values())
+
+    def _counts(self) -> str:
+        """What is waiting and what was dropped so far, for a person."""
+        parts = []
+        for name, stats in self._stats().items():
+            waiting = [f"{stats.pending} waiting"] if stats.pending else []
+            dropped = [f"{count} dropped ({reason})" for reason, count in stats.dropped.items() if count]
+            if waiting or dropped:
+                parts.append(f"{_ITEMS[name]}: {', '.join(waiting + dropped)}")
+        return f"; {'; '.join(parts)}" if parts else ""
 
     def probe(self, signals: Iterable[Signal]) -> None:
         """Try to connect to each OTLP endpoint in the background and say once where nobody listens."""
@@ -131,47 +189,15 @@ class _OwnTraffic(logging.Filter):
     """Drops what an HTTP or gRPC client logs while it carries our own exports."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  the thread decides, not the record
-        return _exporting.get() is None
+        return not _exporting.get()
 
 
 class _Ear(logging.Handler):
     """Turns reports of the OpenTelemetry packages into at most one line each on stderr."""
-
-    def __init__(self, failures: Failures, level: int) -> None:
-        super().__init__(level)
-        self._failures = failures
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001  a malformed log call of a library must not raise here
             message = str(record.msg)
-        current = _exporting.get()
-        if current is not None:
-            if record.levelno >= logging.ERROR or "ransient error" in message:
-                self._failures.refused(*current, _cause(record, message))
-        else:
-            say_once(f"opentelemetry:{record.name}:{record.msg}", f"{record.name}: {message}")
-
-
-def _cause(record: logging.LogRecord, message: str) -> str:
-    """Find the short reason in an exporter's report."""
-    error = record.exc_info[1] if record.exc_info else None
-    if error is not None:
-        return f"{type(error).__name__}: {error}"
-    if isinstance(record.args, tuple):
-        for value in record.args:
-            if isinstance(value, BaseException):
-                return _innermost(value)
-    return message
-
-
-def _innermost(error: BaseException) -> str:
-    """Unwrap a client's exception to the operating system's own words ("Connection refused")."""
-    seen: BaseException = error
-    for _ in range(8):
-        inner = seen.__cause__ or seen.__context__ or getattr(seen, "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-        seen = inner
-    return getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
+        say_once(f"opentelemetry:{record.name}:{record.msg}", f"{record.name}: {message}")

@@ -91,6 +91,7 @@ EXAMPLES: dict[str, tuple[str, str | None]] = {
     "propagators": ("none", "foo"),
     "diagnostics_level": ("debug", "loud"),
     "shutdown_timeout": ("2.5", "0"),
+    "queue_bytes": ("1000000", "1"),
     "service_name": ("shop", None),
     "resource_attributes": (
         "service.name=a,service.version=b,service.namespace=c,service.instance.id=d,deployment.environment.name=e",
@@ -127,6 +128,8 @@ EXAMPLES: dict[str, tuple[str, str | None]] = {
     "client_key": ("FILE", "/nowhere"),
     "client_certificate": ("FILE", "/nowhere"),
     "insecure": ("true", "maybe"),
+    "http_credentials": ("company", None),
+    "grpc_credentials": ("company", None),
     "span_attribute_count_limit": ("7", "-1"),
     "span_attribute_length_limit": ("7", "-1"),
     "span_event_count_limit": ("7", "-1"),
@@ -303,6 +306,8 @@ class TestTheTableIsComplete:
 
     def test_our_own_defaults_are_one_list_with_reasons(self) -> None:
         assert {name: own.value for name, own in OWN_DEFAULTS.items()} == {
+            "OTEL_BSP_MAX_QUEUE_SIZE": "16384",
+            "OTEL_BLRP_MAX_QUEUE_SIZE": "16384",
             "OTEL_BLRP_SCHEDULE_DELAY": "200",
             "OTEL_METRIC_EXPORT_INTERVAL": "15000",
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",

@@ -481,13 +481,13 @@ WRONG_VARIABLES = [
     (
         {"OTEL_BSP_MAX_QUEUE_SIZE": "-1"},
         "span_queue_size",
-        2048,
-        '"-1" is not a whole number from 1 to 2147483647; 2048',
+        16384,
+        '"-1" is not a whole number from 1 to 2147483647; 16384',
     ),
     (
         {"OTEL_BSP_MAX_QUEUE_SIZE": "9" * 99},
         "span_queue_size",
-        2048,
+        16384,
         "the value (not shown) is not a whole number from 1",
     ),
     (

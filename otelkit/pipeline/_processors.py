@@ -1,0 +1,161 @@
+"""The only place where ended spans and emitted records leave the SDK: encoded at once, in the thread that ends them.
+
+Bytes are all that waits. Their size is known, nothing that happens to the span later shows, an export joins them in a
+moment (docs/decisions/0013), and an item that cannot be encoded costs itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk._logs import LogRecordProcessor
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.trace import StatusCode
+
+from otelkit.otlp import encode
+from otelkit.pipeline._queue import Item
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk._logs import ReadWriteLogRecord
+    from opentelemetry.sdk.metrics.export import MetricsData
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+    from otelkit.pipeline._deliver import Carrier
+    from otelkit.pipeline._queue import Queue
+
+_ERROR = 17  # SeverityNumber.ERROR
+_UNFINISHED = "otelkit.span.unfinished"
+_MOST_OPEN = 10_000  # spans that are remembered as open; a program that never ends its spans must not grow for ever
+
+
+@dataclass(kw_only=True)
+class Road:
+    """One signal's way from the SDK to its endpoint.
+
+    Args:
+        queue: Where its items wait.
+        carrier: Delivers them.
+        resource: Tells the resource of an item by the one that it brings.
+        patience: Seconds that a shutdown by the provider may take.
+    """
+
+    queue: Queue
+    carrier: Carrier
+    resource: Callable[[Resource], Resource]
+    patience: float
+
+    def send(self, encoded: Callable[[Any], bytes], thing: Any, *, error: bool) -> None:
+        """Encode something and queue it. Never raises."""
+        try:
+            item = Item(encoded(thing), 1, self.resource(thing.resource), thing.instrumentation_scope)
+        except Exception:  # noqa: BLE001  a poisoned item costs itself; the encoder is made so that none is
+            self.queue.lost(1, "invalid")
+            return
+        self.queue.put(item, error=error)
+        self.carrier.start()
+
+    def send_points(self, data: MetricsData) -> None:
+        """Encode a collection of metrics and queue it, as one."""
+        self.queue.put_all(
+            Item(encoded, count, self.resource(of_resource.resource), of_scope.scope)
+            for of_resource in data.resource_metrics
+            for of_scope in of_resource.scope_metrics
+            for metric in of_scope.metrics
+            for encoded, count in encode.metric(metric)
+        )
+        self.carrier.start()
+
+    def flush(self, seconds: float) -> bool:
+        """Deliver what was handed over before; True where all of it was acknowledged in time."""
+        mark = self.queue.hurry()
+        try:
+            return self.wait(mark, time.monotonic() + seconds)
+        finally:
+            self.queue.calm()
+
+    def wait(self, mark: tuple[int, int], at: float) -> bool:
+        """Wait for what `Queue.hurry` began, until `at` in `time.monotonic()` seconds."""
+        if self.queue.pending:
+            self.carrier.start()
+            self.carrier.drain()
+        return self.queue.wait(mark, at)
+
+    def shutdown(self) -> None:
+        """Deliver everything and stop, for users who shut a provider down themselves."""
+        mark, at = self.queue.hurry(), time.monotonic() + self.patience
+        self.queue.close(at)
+        self.wait(mark, at)
+
+
+class Spans(SpanProcessor):
+    """Sends spans as they end, and knows those that have not."""
+
+    def __init__(self, road: Road) -> None:
+        self._road = road
+        self._open: dict[int, Span] = {}
+        self._inherited: frozenset[int] = frozenset()
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002  the SDK's interface
+        """Remember an open span."""
+        context = span.context
+        if context is not None and len(self._open) < _MOST_OPEN:
+            self._open[context.span_id] = span
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Send a span that was sampled."""
+        context = span.context
+        if context is None:
+            return
+        self._open.pop(context.span_id, None)
+        # A span that was open at a fork belongs to the parent, which ends it too.
+        if context.trace_flags.sampled and context.span_id not in self._inherited:
+            self._road.send(encode.span, span, error=span.status.status_code is StatusCode.ERROR)
+
+    def end_open(self) -> int:
+        """End what is still open, with a flag that says so; tells how many there were."""
+        still_open = list(self._open.values())
+        for span in still_open:
+            with contextlib.suppress(Exception):  # a processor of the user may raise; the next span must still end
+                span.set_attribute(_UNFINISHED, value=True)
+                span.end()
+        return len(still_open)
+
+    def renew(self) -> None:
+        """Forget, in a forked child, the spans of the parent."""
+        self._inherited = frozenset(self._open)
+        self._open = {}
+
+    def shutdown(self) -> None:
+        """Deliver what ended before; the pipeline has done it where it was closed first."""
+        self._road.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Deliver what ended before."""
+        return self._road.flush(timeout_millis / 1000)
+
+
+class Records(LogRecordProcessor):
+    """Sends log records as they are emitted."""
+
+    def __init__(self, road: Road) -> None:
+        self._road = road
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Send a record."""
+        severity = log_record.log_record.severity_number
+        self._road.send(encode.log_record, log_record, error=severity is not None and severity.value >= _ERROR)
+
+    def shutdown(self) -> None:
+        """Deliver what was emitted before; the pipeline has done it where it was closed first."""
+        self._road.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Deliver what was emitted before."""
+        return self._road.flush(timeout_millis / 1000)
