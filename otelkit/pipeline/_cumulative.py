@@ -2,16 +2,16 @@
 
 A forked child inherits whatever sums the SDK keeps and would report the parent's counts a second time. So the SDK keeps
 none: synchronous instruments are read as deltas, and the sums stand here, where a child empties them. Observable
-instruments need no sums, their callbacks return absolute values; gauges have none. What a sum costs is one point per
-series, about 0.5 kB (1 kB for a histogram of 15 bounds), on top of what the SDK keeps for the series itself; there are
-as many as the SDK has series. Two streams with one name, unit, kind and attribute set, which the SDK warns of, are one
-here.
+instruments need no sums, their callbacks return absolute values; gauges have none.
+
+A sum costs one point per series: about 0.6 kB for a counter, 1 to 2 kB for a histogram, on top of the 1.3 to 3 kB that
+the SDK keeps for the series itself. There are as many as the SDK has series. Two streams with one name, unit, kind and
+attribute set, which the SDK warns of, become one.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -152,12 +152,14 @@ class Cumulative:
 
 
 def _frozen(value: object) -> Hashable:
-    """Return a key for an attribute value; True, 1 and 1.0 are three values, although Python calls them equal."""
+    """Return a key for attributes; with types, as True, 1 and 1.0 are three values that Python calls equal."""
     if isinstance(value, Mapping):
-        return frozenset((name, _frozen(item)) for name, item in value.items())
+        return tuple(
+            part for name in sorted(value, key=str) for part in (name, type(value[name]), _frozen(value[name]))
+        )
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return tuple(map(_frozen, value))
-    return (type(value), value)
+        return tuple(part for item in value for part in (type(item), _frozen(item)))
+    return value
 
 
 def _sum(before: DataPointT, delta: DataPointT) -> DataPointT:
@@ -200,34 +202,37 @@ def _merged(before: ExponentialHistogramDataPoint, delta: ExponentialHistogramDa
     One scale down halves the resolution: bucket `i` becomes bucket `i >> 1`, on both sides of zero.
     """
     sides = {
-        "positive": [(point.scale, _tallied(point.positive)) for point in (before, delta)],
-        "negative": [(point.scale, _tallied(point.negative)) for point in (before, delta)],
+        "positive": [(point.scale, _counts(point.positive)) for point in (before, delta)],
+        "negative": [(point.scale, _counts(point.negative)) for point in (before, delta)],
     }
-    tallies = [part for parts in sides.values() for part in parts]
-
-    def at(scale: int, side: str) -> Tally[int]:
-        total: Tally[int] = Tally()
-        for own_scale, tally in sides[side]:
-            for index, count in tally.items():
-                total[index >> (own_scale - scale)] += count
-        return total
-
+    filled = [part for parts in sides.values() for part in parts if part[1]]
     # A point of zeros only has no buckets, and its scale says nothing.
-    scale = min((own_scale for own_scale, tally in tallies if tally), default=before.scale)
-    limit = max(_MAX_BUCKETS, *(_span(tally) for _, tally in tallies))
-    while max(_span(at(scale, side)) for side in sides) > limit:
+    scale = min((own_scale for own_scale, _ in filled), default=before.scale)
+    limit = max((_span(counts) for _, counts in filled), default=0)
+    while True:
+        merged = {name: _added(parts, scale) for name, parts in sides.items()}
+        if max(map(_span, merged.values())) <= max(limit, _MAX_BUCKETS):
+            return {"scale": scale, **{name: _buckets(counts) for name, counts in merged.items()}}
         scale -= 1
-    return {"scale": scale, **{side: _bucketed(at(scale, side)) for side in sides}}
 
 
-def _tallied(buckets: Buckets) -> Tally[int]:
-    return Tally({buckets.offset + place: count for place, count in enumerate(buckets.bucket_counts) if count})
+def _counts(buckets: Buckets) -> dict[int, int]:
+    return {buckets.offset + place: count for place, count in enumerate(buckets.bucket_counts) if count}
 
 
-def _span(tally: Tally[int]) -> int:
-    return max(tally) - min(tally) + 1 if tally else 0
+def _added(parts: Iterable[tuple[int, Mapping[int, int]]], scale: int) -> dict[int, int]:
+    total: dict[int, int] = {}
+    for own_scale, counts in parts:
+        for index, count in counts.items():
+            coarser = index >> (own_scale - scale)
+            total[coarser] = total.get(coarser, 0) + count
+    return total
 
 
-def _bucketed(tally: Tally[int]) -> Buckets:
-    low = min(tally, default=0)
-    return Buckets(offset=low, bucket_counts=tuple(tally[low + place] for place in range(_span(tally))))
+def _span(counts: Mapping[int, int]) -> int:
+    return max(counts) - min(counts) + 1 if counts else 0
+
+
+def _buckets(counts: Mapping[int, int]) -> Buckets:
+    low = min(counts, default=0)
+    return Buckets(offset=low, bucket_counts=tuple(counts.get(low + place, 0) for place in range(_span(counts))))
