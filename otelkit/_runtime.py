@@ -125,10 +125,10 @@ class Telemetry:
         return run_against(deadline, [close, *others])
 
     def stats(self) -> Mapping[str, SignalStats]:
-        """Tell what became of every span, log record and metric point of this process, by signal.
+        """Tell what became of every span, log record and metric point of this process.
 
         Returns:
-            For each signal that is exported by OTLP: emitted = delivered + dropped (by reason) + pending, at any moment.
+            For each signal that goes out by OTLP: emitted = delivered + dropped (by reason) + pending, at any moment.
         """
         return self._pipeline.stats() if self._pipeline is not None else {}
 
@@ -295,12 +295,12 @@ def _leave_well(telemetry: Telemetry, pipeline: Pipeline) -> None:
             telemetry.resource = dict(pipeline.resource.attributes)
 
     ways = Ways(
-        flush=lambda deadline: telemetry.force_flush(pipeline.grace(deadline.remaining)),
+        flush=lambda deadline: telemetry.force_flush(deadline.remaining),
         close=lambda deadline: telemetry.shutdown(deadline.remaining),
         end_open_spans=pipeline.end_open_spans,
         renew=renew,
     )
-    leaving = Leaving(ways, telemetry.settings.shutdown_timeout)
+    leaving = Leaving(ways, lambda: pipeline.grace(telemetry.settings.shutdown_timeout))
     leaving.install()
     servers.flush_before_signals(leaving)
 

@@ -12,6 +12,7 @@ is flushed and closed against a deadline, and accounts for every item. Behind it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -308,17 +309,7 @@ class Pipeline:
         Returns:
             True where all of it was acknowledged before the deadline.
         """
-        for road in self._roads.values():
-            road.queue.hurry()
-        try:
-            collected = self._reader is None or self._reader.force_flush(deadline.remaining * 1000)
-            marks = {name: road.queue.hurry() for name, road in self._roads.items()}
-            done = [road.wait(marks[name], deadline.at) for name, road in self._roads.items()]
-            return collected and all(done)
-        finally:
-            for road in self._roads.values():
-                road.queue.calm()
-                road.queue.calm()
+        return self._send_all(deadline, closing=False)
 
     def close(self, deadline: Deadline) -> bool:
         """Deliver everything and stop: what is not acknowledged at the deadline is lost, and said. Idempotent.
@@ -329,15 +320,27 @@ class Pipeline:
         if self._closed:
             return True
         self._closed = True
-        delivered = self.flush(deadline)
-        for road in self._roads.values():
-            road.queue.close(deadline.at)
+        delivered = self._send_all(deadline, closing=True)
         left = {name: road.queue.abandon() for name, road in self._roads.items()}
         self._failures.left(left)
         for part in (self._reader, *self._others):
             if part is not None:
                 part.shutdown()
-        return delivered and not any(left.values())
+        return delivered
+
+    def _send_all(self, deadline: Deadline, *, closing: bool) -> bool:
+        roads = list(self._roads.values())
+        with contextlib.ExitStack() as calming:
+            for road in roads:
+                road.queue.hurry()
+                calming.callback(road.queue.calm)
+            collected = self._reader is None or self._reader.force_flush(deadline.remaining * 1000)
+            if closing:
+                for road in roads:
+                    road.queue.close(deadline.at)
+            # Marked after the collection, which has added to one of them.
+            marks = [road.queue.mark() for road in roads]
+            return all([collected, *(road.wait(mark, deadline.at) for road, mark in zip(roads, marks, strict=True))])
 
     def after_fork_in_child(self) -> None:
         """Begin anew in a forked child: what waits is the parent's, accounts are zero, the instance is another one."""

@@ -74,14 +74,14 @@ class Road:
 
     def flush(self, seconds: float) -> bool:
         """Deliver what was handed over before; True where all of it was acknowledged in time."""
-        mark = self.queue.hurry()
+        self.queue.hurry()
         try:
-            return self.wait(mark, time.monotonic() + seconds)
+            return self.wait(self.queue.mark(), time.monotonic() + seconds)
         finally:
             self.queue.calm()
 
     def wait(self, mark: tuple[int, int], at: float) -> bool:
-        """Wait for what `Queue.hurry` began, until `at` in `time.monotonic()` seconds."""
+        """Wait until what was emitted before a mark is settled; until `at`, in `time.monotonic()` seconds."""
         if self.queue.pending:
             self.carrier.start()
             self.carrier.drain()
@@ -89,9 +89,9 @@ class Road:
 
     def shutdown(self) -> None:
         """Deliver everything and stop, for users who shut a provider down themselves."""
-        mark, at = self.queue.hurry(), time.monotonic() + self.patience
+        at = time.monotonic() + self.patience
         self.queue.close(at)
-        self.wait(mark, at)
+        self.wait(self.queue.mark(), at)
 
 
 class Spans(SpanProcessor):

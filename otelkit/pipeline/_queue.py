@@ -275,24 +275,28 @@ class Queue:
         """How many spans, records or points are here, those on their way included."""
         return self._pending
 
-    def hurry(self) -> tuple[int, int]:
-        """Have everything go out at once until `calm()`; returns the mark that `wait` takes."""
+    def hurry(self) -> None:
+        """Have everything go out at once until `calm()`."""
         with self._changed:
             self._flushing += 1
             self._nudges += 1
             self._changed.notify_all()
-            return self._emitted, sum(self._dropped.values())
 
     def calm(self) -> None:
         """End what `hurry` began."""
         with self._changed:
             self._flushing -= 1
 
+    def mark(self) -> tuple[int, int]:
+        """Remember what was emitted and lost until now, for `wait`."""
+        with self._changed:
+            return self._emitted, sum(self._dropped.values())
+
     def wait(self, mark: tuple[int, int], at: float) -> bool:
         """Wait until all that was emitted before a mark is settled, or nobody delivers any more.
 
         Args:
-            mark: What `hurry` returned.
+            mark: What `mark` returned.
             at: `time.monotonic()` seconds at which to give up.
 
         Returns:
