@@ -16,7 +16,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otelkit._sanitise import clean, shown, text
+from otelkit._sanitise import clean, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,18 +59,24 @@ def span(span: ReadableSpan) -> bytes:
     """Encode an ended span as an element of `ScopeSpans.spans`.
 
     Returns:
-        At most ITEM_LIMIT bytes, tag and length included; empty where it is no span at all.
+        At most ITEM_LIMIT bytes, tag and length included; empty where it is no span at all, or no stack is left.
     """
-    return _element(b"\x12", _fitted(_span, span))
+    try:
+        return _element(b"\x12", _fitted(_span, span))
+    except RecursionError:
+        return b""
 
 
 def log_record(record: ReadableLogRecord) -> bytes:
     """Encode a log record as an element of `ScopeLogs.log_records`.
 
     Returns:
-        At most ITEM_LIMIT bytes, tag and length included; empty where it is no log record at all.
+        At most ITEM_LIMIT bytes, tag and length included; empty where it is no record at all, or no stack is left.
     """
-    return _element(b"\x12", _fitted(_log_record, record))
+    try:
+        return _element(b"\x12", _fitted(_log_record, record))
+    except RecursionError:
+        return b""
 
 
 def metric(metric: Metric, max_bytes: int = ITEM_LIMIT) -> list[tuple[bytes, int]]:
@@ -172,7 +178,7 @@ def _count(tag: bytes, value: Any) -> bytes:
 
 def _zigzag(tag: bytes, value: Any) -> bytes:
     number = _whole(value, -(2**31), 2**31 - 1)
-    return tag + _varint(number << 1 ^ number >> 31 & _UNSIGNED_32) if number else b""
+    return tag + _varint((number << 1 ^ number >> 31) & _UNSIGNED_32) if number else b""
 
 
 def _double(tag: bytes, value: Any) -> bytes:
@@ -187,7 +193,7 @@ def _double(tag: bytes, value: Any) -> bytes:
 
 def _number(as_double: bytes, as_int: bytes, value: Any) -> bytes:
     """Encode what was measured as what it is; whole numbers beyond 64 bits become doubles."""
-    if isinstance(value, int) and -_LONG <= value < _LONG:
+    if issubclass(type(value), int) and -_LONG <= value < _LONG:
         return as_int + _S64(value)
     return _double(as_double, value)
 
@@ -217,8 +223,8 @@ def _utf8(value: Any, limit: int) -> bytes:
     elif issubclass(kind, bytes):
         value = bytes.decode(value, "utf-8", "backslashreplace")
     else:
-        value = shown(value)
-    return text(str.__str__(value), limit).encode()
+        value = str(clean(value))  # cleaned first, as the text of a list of lists may have no end
+    return text(value, limit).encode()
 
 
 def _string(tag: bytes, value: Any, limit: int) -> bytes:
@@ -250,7 +256,7 @@ def _attributes(attributes: Any, limits: _Limits) -> tuple[list[bytes], int]:
     try:
         plain = attributes.copy()  # of the SDK's own mappings: a plain dict, ten times as fast as asking them
     except AttributeError:
-        plain = dict(attributes)
+        plain = dict(islice(attributes.items(), ITEM_LIMIT))  # a mapping of the application's: it may have no end
     known = _PAIRS.get
     pairs: list[bytes] = []
     size = 0
@@ -275,7 +281,7 @@ def _pair(key: Any, value: Any, limits: _Limits, depth: int) -> bytes | None:
     exact = type(key) is str
     head = _KEYS.get(key) if exact else None
     if head is None:
-        head = _string(b"\x0a", key, limits.text)
+        head = _string(b"\x0a", "None" if key is None else key, limits.text)
         if not head:
             return None
         head += b"\x12"
