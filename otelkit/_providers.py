@@ -29,6 +29,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider, sampling
 
+from otelkit import _guard
 from otelkit._stderr import say
 from otelkit.pipeline import Deadline, run_against
 
@@ -215,7 +216,7 @@ def tracer_provider(
         chosen: A sampler given in code; None takes the one that `settings` name.
         processors: In the order in which they see a span.
     """
-    provider = TracerProvider(
+    provider = _guard.TracerProvider(
         sampler=chosen or sampler(settings),
         resource=described,
         shutdown_on_exit=False,
@@ -236,7 +237,7 @@ def meter_provider(
         "always_off": AlwaysOffExemplarFilter,
         "trace_based": TraceBasedExemplarFilter,
     }
-    return MeterProvider(
+    return _guard.MeterProvider(
         metric_readers=readers,
         resource=described,
         exemplar_filter=filters[settings.exemplar_filter](),
@@ -258,7 +259,7 @@ def logger_provider(
             max_log_record_attributes=settings.log_attribute_count_limit,
             max_log_record_attribute_length=_limit(settings.log_attribute_length_limit),
         )
-    provider = LoggerProvider(resource=described, shutdown_on_exit=False, **arguments)
+    provider = _guard.LoggerProvider(resource=described, shutdown_on_exit=False, **arguments)
     for processor in processors:
         provider.add_log_record_processor(processor)
     return provider
