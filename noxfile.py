@@ -105,7 +105,7 @@ nox.needs_version = NOX.removeprefix("nox")
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "types", "unit", "contract", "integration", "e2e"]
+nox.options.sessions = ["lint", "types", "unit", "contract", "integration", "e2e", "faults"]
 
 
 @atexit.register
@@ -147,12 +147,23 @@ def built_wheel(session: nox.Session) -> str:
     return str(next((session.cache_dir / "wheel").glob("otelkit-*.whl")))
 
 
-def pytest(session: nox.Session, *arguments: str) -> None:
-    """Run pytest against the installed wheel, where the checkout's `otelkit/` cannot be imported by anyone."""
+def leave_checkout(session: nox.Session) -> None:
+    """Go where the checkout's `otelkit/` cannot be imported by anyone, without the caller's variables."""
     session.env.update({name: None for name in os.environ if name.startswith(("OTEL_", "OTELKIT_", "PYTHONPATH"))})
     session.env[lanes.VARIABLE] = str(CLOSING.lanes_file)
     session.env[COUNTS] = str(CLOSING.counts_file(session.name))
     session.chdir(session.create_tmp())
+
+
+def refuse_skipped(session: nox.Session) -> None:
+    """Fail where a lane was skipped and must not be."""
+    if refused := CLOSING.refused():
+        session.error(f"{REQUIRED}=require: {'; '.join(refused)}")
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Run pytest against the installed wheel."""
+    leave_checkout(session)
     session.run(
         "python",
         "-m",
@@ -162,8 +173,7 @@ def pytest(session: nox.Session, *arguments: str) -> None:
         "--installed",
         *arguments,
     )
-    if refused := CLOSING.refused():
-        session.error(f"{REQUIRED}=require: {'; '.join(refused)}")
+    refuse_skipped(session)
 
 
 def test_folder(session: nox.Session, name: str, *requirements: str) -> None:
@@ -235,6 +245,37 @@ def integration(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Test through the real Collector, Prometheus, Tempo and Loki."""
     test_folder(session, "e2e")
+
+
+@nox.session(requires=["wheel"])
+@lane
+def faults(session: nox.Session) -> None:
+    """Prove the guarantees against receivers with faults; `-- --full`, `-- --kit vanilla` and `-- G4` choose."""
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
+    if not session.posargs:
+        pytest(session, str(ROOT / "tests" / "faults"))
+    leave_checkout(session)
+    chosen = {"vanilla", "all"} & set(session.posargs)
+    arguments = [*session.posargs, *(["--vanilla", str(vanilla_programs(session))] if chosen else [])]
+    session.run("python", "-m", "faults", *arguments, env={"PYTHONPATH": str(ROOT / "tests")})
+    refuse_skipped(session)
+
+
+def vanilla_programs(session: nox.Session) -> Path:
+    """Make an environment with opentelemetry-distro and the session's versions; return the folder of its programs."""
+    folder = Path(session.create_tmp()).resolve() / "vanilla"
+    session.run("python", "-m", "venv", "--without-pip", "--clear", str(folder))
+    list_versions = (
+        "from importlib.metadata import distributions as all\n"
+        "print(*(f'{each.name}=={each.version}' for each in all() if each.name != 'otelkit'), sep='\\n')"
+    )
+    constraints = folder / "constraints.txt"
+    constraints.write_text(str(session.run("python", "-c", list_versions, silent=True)), encoding="utf-8")
+    python = str(folder / "bin" / "python")
+    by_uv, by_pip = ("uv", "pip", "install", "--python", python), ("python", "-m", "pip", "--python", python, "install")
+    installer = by_uv if session.venv_backend == "uv" else by_pip
+    session.run_install(*installer, "--quiet", "--constraint", str(constraints), *group("vanilla"))
+    return folder / "bin"
 
 
 # What each cell asks for beside the newest of everything; "floor" is made of the lower bounds in pyproject.toml.

@@ -1,0 +1,465 @@
+"""The only place that does what the cells of the fault tests do, and says what is asked for; `table` lists them.
+
+Each function works with a `Bench`, and leaves its figures in the bench's verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from faults import load
+from faults.bench import (
+    GRPC,
+    HTTP,
+    SkippedError,
+    check_work,
+    complete,
+    main_done,
+    resident,
+    timed_wait,
+    worked,
+)
+from faults.received import port, reserve
+from support.processes import HOST, Process, wait_http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from faults.bench import Bench
+    from faults.received import Received, Sink
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# -- G1: SIGTERM
+# -----------------------------------------------------------------------------------------------------
+
+
+def sigterm(bench: Bench, server: str, protocol: str, count: int) -> None:
+    """SIGTERM the moment the last request was answered."""
+    with bench.sink() as sink:
+        with bench.service(server, sink.endpoint(protocol), protocol) as (process, port):
+            # gunicorn's own worker waits up to 30 s for a connection that is kept, with or without telemetry.
+            requests = load.closed(port, range(count), keep="asgi" not in server)
+            process.signal(signal.SIGTERM)
+            sent = time.monotonic()
+            took = timed_wait(process, within=90) - sent
+        bench.verdict.equal("answered", requests.answered, count)
+        check_work(bench.verdict, sink.wait(complete(count), within=0.7), count)
+    bench.verdict.note("exit", f"{took:.2f} s")
+    bench.verdict.equal("code", process.returncode, -signal.SIGTERM if server == "uvicorn" else 0)
+
+
+# -- G3: children
+# ----------------------------------------------------------------------------------------------------
+
+
+def children(bench: Bench, method: str, end: str, protocol: str) -> None:
+    """Four children of 50 spans, records and counts each; the parent exported 600 spans and 1 count before."""
+    with bench.sink() as sink:
+        with bench.script("family", method, end, endpoint=sink.endpoint(protocol), protocol=protocol) as process:
+            process.wait(within=120)
+        received = sink.wait(lambda received: len(received.bodies("child ")) >= 200, within=0.7)
+    verdict = bench.verdict
+    verdict.equal("child spans", sum(span.name == "child" for span in received.spans), 200)
+    verdict.equal("child logs", len(received.bodies("child ")), 200)
+    verdict.equal("parent spans", sum(span.name == "parent" for span in received.spans), 600)
+    verdict.equal("counter", received.total(["adds"]), 201)
+    verdict.equal("instances", len(received.instances()), 5)
+    verdict.note("duplicates", received.duplicates("child "))
+    codes = process.stdout.rpartition("codes ")[2].split()
+    verdict.equal("codes", " ".join(codes), " ".join([{"return": "0", "raise": "1", "exit": "3"}[end]] * 4))
+
+
+# -- G4: outages
+# -----------------------------------------------------------------------------------------------------
+
+RATE = 40
+GRACE = 10.0
+# Seconds when a fault begins, when it ends, and when the load ends. The SDK's exporters give a batch up after 10 s, so
+# that less than 15 s would not tell a kit that keeps it from one that does not.
+OUTAGE = {True: (12, 42, 60), False: (4, 20, 26)}
+
+
+def outage(bench: Bench, fault: str, protocol: str) -> None:
+    """A service at a steady rate; the receiver is bad for half of the time, and well again for the end."""
+    begin, end, seconds = OUTAGE[bench.full]
+    count = RATE * seconds
+    with bench.sink() as sink, bench.service("uvicorn", sink.endpoint(protocol), protocol) as (process, port):
+        before = resident(process.pid)
+        with Timetable((begin, partial(sink.switch, fault)), (end, partial(sink.switch, "ok"))):
+            requests = load.paced(port, range(count), rate=RATE)
+        received = sink.wait(complete(count), within=GRACE)
+        bench.verdict.equal("answered", requests.answered, count)
+        check_work(bench.verdict, received, count, metric=False)
+        bench.verdict.note("memory", f"{resident(process.pid) - before:+.1f} MB")
+        bench.verdict.note("p99", f"{requests.percentile(0.99) * 1000:.0f} ms")
+
+
+SMALL = {"OTEL_BSP_MAX_QUEUE_SIZE": "600", "OTEL_BLRP_MAX_QUEUE_SIZE": "600"}
+
+
+def overflow(bench: Bench, fault: str, protocol: str) -> None:
+    """More than the queue holds while the receiver is bad: what is missing is what the kit says it dropped."""
+    with bench.sink(fault) as sink:
+        with emitting(bench, sink.endpoint(protocol), protocol, 4000, 500, 0, **SMALL) as process:
+            healed_after(6.0, process, partial(sink.switch, "ok"))
+        check_accounts(bench, process, sink, dropping=True)
+
+
+def healed_after(seconds: float, script: Process, heal: Callable[[], Any]) -> None:
+    """Do something so many seconds after a script began to emit, and wait for its end."""
+    script.wait_output("main begins", within=60)
+    with Timetable((seconds, heal)):
+        script.wait(within=120)
+
+
+class Timetable:
+    """Context manager: does things at given seconds after it was entered, and nothing any more once it is left."""
+
+    def __init__(self, *entries: tuple[float, Callable[[], Any]]) -> None:
+        self._timers = [threading.Timer(seconds, action) for seconds, action in entries]
+
+    def __enter__(self) -> None:
+        """Begin to count."""
+        for timer in self._timers:
+            timer.start()
+
+    def __exit__(self, *error: object) -> None:
+        """Forget what did not happen yet, and wait for what is happening."""
+        for timer in self._timers:
+            timer.cancel()
+            timer.join()
+
+
+# -- G5: leaving
+# -----------------------------------------------------------------------------------------------------
+
+LEAVING = 5.0
+
+
+def leaving(bench: Bench, fault: str, protocol: str) -> None:
+    """A script ends with 1500 spans, 1500 records and a counter that nobody took yet."""
+    with bench.sink(fault) as sink:
+        with bench.script("emit", 1500, 0, 0, "end", endpoint=sink.endpoint(protocol), protocol=protocol) as process:
+            ended = timed_wait(process, within=120)
+        received = sink.read()
+    bench.verdict.within("exit", ended - main_done(process), LEAVING, " s")
+    bench.verdict.equal("code", process.returncode, 0)
+    if fault == "ok":
+        check_items(bench, received, 1500)
+
+
+def leaving_server(bench: Bench, server: str, fault: str, protocol: str) -> None:
+    """A server is told to leave while nobody takes what it has."""
+    with bench.sink(fault) as sink, bench.service(server, sink.endpoint(protocol), protocol) as (process, port):
+        load.closed(port, range(500), keep="asgi" not in server)
+        sent = time.monotonic()
+        process.signal(signal.SIGTERM)
+        # What the server itself takes, with no kit at all: up to two seconds for gunicorn.
+        bench.verdict.within("exit", timed_wait(process, within=120) - sent, LEAVING + 2, " s")
+
+
+def check_items(bench: Bench, received: Received, count: int) -> None:
+    """Ask for everything that `emit.py` leaves behind."""
+    bench.verdict.equal("spans", sum(span.name == "item" for span in received.spans), count)
+    bench.verdict.equal("records", len(received.bodies("item ")), count)
+    bench.verdict.equal("metric", received.total(["items"]), count)
+
+
+# -- G6: the application does not notice
+# -----------------------------------------------------------------------------------------------------
+
+
+def growth(bench: Bench, protocol: str) -> None:
+    """100,000 requests with nobody listening; at the quick level a tenth of them, with ten times the telemetry each."""
+    count, path = (100_000, "/work/{}") if bench.full else (10_000, "/work/{}?times=10")
+    with bench.sink("down") as sink, bench.service("uvicorn", sink.endpoint(protocol), protocol) as (process, port):
+        load.closed(port, range(200))
+        before = resident(process.pid)
+        requests = load.closed(port, range(count), path=path)
+        bench.verdict.equal("answered", requests.answered, count)
+        bench.verdict.within("growth", resident(process.pid) - before, 32, " MB", least=-math.inf)
+
+
+def slowed(bench: Bench, protocol: str) -> None:
+    """Two equal services, the receiver of one hangs; they get their load in turns. A ratio only: machines are noisy."""
+    turns, each = (20, 500) if bench.full else (6, 200)
+    with (
+        bench.sink("ok") as well,
+        bench.sink("hang") as ill,
+        bench.service("uvicorn", well.endpoint(protocol), protocol) as (_, well_port),
+        bench.service("uvicorn", ill.endpoint(protocol), protocol) as (_, ill_port),
+    ):
+        loads = {number: load.Load() for number in (well_port, ill_port)}
+        for number in loads:
+            load.closed(number, range(each), clients=4)
+        for turn in range(turns):
+            for number in (well_port, ill_port) if turn % 2 else (ill_port, well_port):
+                loads[number].seconds += load.closed(number, range(each), clients=4).seconds
+    healthy, hanging = (loads[number].percentile(0.99) for number in (well_port, ill_port))
+    bench.verdict.note("p99 ratio", f"{hanging / healthy:.2f}")
+    bench.verdict.note("p99", f"{healthy * 1000:.1f} and {hanging * 1000:.1f} ms")
+
+
+# -- G7: accounts
+# ----------------------------------------------------------------------------------------------------
+
+
+def emitting(bench: Bench, endpoint: str, protocol: str, *arguments: int, **variables: str) -> Process:
+    """Make the process of a script that emits, and then prints its accounts: count, rate, and bytes of a span."""
+    return bench.script("emit", *arguments, "leave", endpoint=endpoint, protocol=protocol, **variables)
+
+
+def flood(bench: Bench, protocol: str) -> None:
+    """Far more items than a receiver takes that needs a second for each batch."""
+    count = 20_000 if bench.full else 4000
+    with bench.sink("slow:1") as sink:
+        began = time.monotonic()
+        with emitting(bench, sink.endpoint(protocol), protocol, count, 2000, 0) as process:
+            process.wait(within=180)
+        lasted = time.monotonic() - began
+        check_accounts(bench, process, sink)
+    minutes = math.ceil(lasted / 60)
+    bench.verdict.within("lines", lines_about(process, sink.endpoint(protocol)), minutes, least=1)
+
+
+def accounted(bench: Bench, fault: str, protocol: str, *, loss: bool, size: int = 0, healed: float = 3.0) -> None:
+    """1000 spans and records at a receiver with a fault, which ends after some seconds, long before the script does."""
+    often = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_BLRP_SCHEDULE_DELAY": "200"}
+    with bench.sink(fault) as sink:
+        with emitting(bench, sink.endpoint(protocol), protocol, 1000, 200, size, **often) as process:
+            healed_after(healed, process, partial(sink.switch, "ok"))
+        received = check_accounts(bench, process, sink, dropping=loss)
+        if not loss:
+            check_items(bench, received, 1000)
+
+
+def check_accounts(
+    bench: Bench,
+    process: Process,
+    sink: Sink,
+    *,
+    dropping: bool | None = None,
+    signals: Sequence[str] = ("traces", "logs", "metrics"),
+) -> Received:
+    """Ask that emitted = delivered + dropped + pending, and that delivered is what the receiver took."""
+    received = sink.wait(lambda _: False, within=0.3)
+    verdict = bench.verdict
+    text = process.stdout.rpartition("accounts ")[2].partition("\n")[0] if "accounts " in process.stdout else "{}"
+    accounts: dict[str, Any] = json.loads(text)
+    taken: dict[str, list[Any]] = {"traces": received.spans, "metrics": received.points, "logs": received.logs}
+    for name in signals:
+        if name not in accounts:
+            verdict.true(name, holds=False, otherwise=f"{len(taken[name])} received, no account")
+            continue
+        account = accounts[name]
+        dropped = sum(account["dropped"].values())
+        reasons = "".join(f" ({reason} {count})" for reason, count in account["dropped"].items() if count)
+        verdict.figures[name] = (
+            f"{account['emitted']} = {account['delivered']} delivered + {dropped} dropped{reasons}"
+            f" + {account['pending']} pending; {len(taken[name])} received"
+        )
+        balanced = account["emitted"] == account["delivered"] + dropped + account["pending"]
+        # What was on its way when the script printed its accounts may have arrived after that.
+        if not balanced or not 0 <= len(taken[name]) - account["delivered"] <= account["pending"]:
+            verdict.wrong.append(name)
+    if dropping is not None:
+        dropped = sum(sum(account["dropped"].values()) for account in accounts.values())
+        verdict.within("dropped", dropped, math.inf if dropping else 0, least=1 if dropping else 0)
+    verdict.note("duplicates", received.duplicates("item "))
+    return received
+
+
+def lines_about(process: Process, endpoint: str) -> int:
+    """Count the lines on stderr that name the endpoint."""
+    return sum(endpoint.removeprefix("http://") in line for line in process.stderr.splitlines())
+
+
+# -- G8: poison
+# ------------------------------------------------------------------------------------------------------
+
+
+def poisoned(bench: Bench, kind: str, protocol: str) -> None:
+    """Each hostile value between 50 and 50 innocent items; all that is innocent arrives, and nothing raises."""
+    with bench.sink() as sink:
+        with bench.script("poison", kind, endpoint=sink.endpoint(protocol), protocol=protocol) as process:
+            process.wait(within=590)
+        received = sink.wait(lambda _: False, within=0.3)
+    noticed = json.loads(process.stdout.rpartition("noticed ")[2] or '{"cases": 0, "raised": ["the script ended"]}')
+    cases, verdict = noticed["cases"], bench.verdict
+    verdict.within("cases", cases, math.inf, least=1)
+    verdict.equal("raised", len(noticed["raised"]), 0)
+    match kind:
+        case "spans":
+            mine = [span for span in received.spans if span.scope.name == "poison"]
+            innocent = sum(span.name == "innocent" for span in mine)
+            verdict.equal("hostile", len(mine) - innocent, cases)
+        case "logs":
+            innocent = len(received.bodies("innocent "))
+        case _:
+            innocent = received.total(["innocents"])
+    verdict.equal("innocent", innocent, cases * 100)
+    verdict.within("largest message", received.largest / 2**20, 4, " MiB")
+    (bench.folder / "raised").write_text("\n".join(noticed["raised"]), encoding="utf-8")
+
+
+def large(bench: Bench, protocol: str) -> None:
+    """400 spans of 20 kB, all at once."""
+    with bench.sink() as sink:
+        with bench.script(
+            "emit", 400, 0, 20_000, "end", endpoint=sink.endpoint(protocol), protocol=protocol
+        ) as process:
+            process.wait(within=120)
+        check_items(bench, sink.wait(lambda _: False, within=0.3), 400)
+        bench.verdict.within("largest message", sink.read().largest / 2**20, 4, " MiB")
+
+
+# -- G9: a malformed log call
+# ----------------------------------------------------------------------------------------------------
+
+
+def malformed(bench: Bench, protocol: str) -> None:
+    """A route whose log call has a wrong argument: the application goes on, and the record says so."""
+    with bench.sink() as sink:
+        with bench.service("uvicorn", sink.endpoint(protocol), protocol) as (process, port):
+            requests = load.closed(port, range(50), path="/malformed/{}")
+            process.signal(signal.SIGTERM)
+            process.wait(within=60)
+        received = sink.wait(lambda received: len(received.bodies("user")) >= 1, within=0.7)
+    bench.verdict.equal("answered 200", requests.answered, 50)
+    bench.verdict.equal("logs", sum(str(record.body).startswith("user") for record in received.logs), 50)
+
+
+# -- G14: again
+# ------------------------------------------------------------------------------------------------------
+
+
+def again(bench: Bench, times: int, protocol: str) -> None:
+    """Set up several times in one process."""
+    with bench.sink() as sink:
+        with bench.script("again", times, endpoint=sink.endpoint(protocol), protocol=protocol) as process:
+            process.wait(within=60)
+        received = sink.wait(lambda _: False, within=0.3)
+    before, after = (re.search(rf"^{name} (.*)$", process.stdout, re.MULTILINE) for name in ("before", "after"))
+    if before is None or after is None:
+        raise RuntimeError(process.tail())
+    bench.verdict.true("unchanged", before[1] == after[1], f"{before[1]} became {after[1]}")
+    found = worked(received)
+    bench.verdict.equal("spans", len(found["spans"]), 11)
+    bench.verdict.equal("logs", len(found["logs"]), 11)
+    bench.verdict.equal("duplicates", received.duplicates("worked on "), 0)
+
+
+# -- the Collector
+# ---------------------------------------------------------------------------------------------------
+
+
+class Collector:
+    """Context manager: the real Collector with the project's own file; the sink stands for all its stores.
+
+    Args:
+        bench: The cell's.
+        sink: Where everything it takes arrives.
+        overlay: A second configuration, on top of the project's.
+    """
+
+    def __init__(self, bench: Bench, sink: Sink, overlay: str) -> None:
+        self._program = next((path for name in ("otelcol-contrib", "otelcol") if (path := shutil.which(name))), None)
+        if self._program is None:
+            raise SkippedError("not on PATH: otelcol-contrib or otelcol")
+        self._folder = bench.folder
+        self._overlay = bench.folder / "overlay.yaml"
+        self._overlay.write_text(overlay, encoding="utf-8")
+        self._reserved = {
+            name: reserve() for name in ("OTLP_GRPC", "OTLP_HTTP", "COLLECTOR_HEALTH", "COLLECTOR_METRICS")
+        }
+        self._ports = {name: port(reserved) for name, reserved in self._reserved.items()}
+        self._variables = {f"STACK_{name}_PORT": str(port) for name, port in self._ports.items()} | {
+            "STACK_TEMPO_OTLP_URL": sink.endpoint(GRPC),
+            "STACK_PROMETHEUS_URL": sink.endpoint(HTTP),
+            "STACK_LOKI_URL": sink.endpoint(HTTP),
+        }
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        """Start it with the overlay."""
+        self.start(overlay=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop it."""
+        self.kill()
+        for reserved in self._reserved.values():
+            reserved.close()
+
+    def endpoint(self, protocol: str) -> str:
+        """Return where it takes OTLP."""
+        return f"http://{HOST}:{self._ports['OTLP_GRPC' if protocol == GRPC else 'OTLP_HTTP']}"
+
+    def start(self, *, overlay: bool) -> None:
+        """Start it, and wait until it is ready."""
+        files = [ROOT / "collector" / "config.yaml", *([self._overlay] if overlay else [])]
+        arguments = [part for file in files for part in ("--config", str(file))]
+        self._process = Process(
+            [str(self._program), *arguments], folder=self._folder, env=self._variables, name="collector"
+        ).__enter__()
+        wait_http(f"http://{HOST}:{self._ports['COLLECTOR_HEALTH']}/", process=self._process, within=30)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
+            self._process.stop()
+            self._process = None
+
+
+# Without queues of its own the Collector answers when the store has answered: what it acknowledged, no kill can lose.
+NO_QUEUES = "exporters:\n" + "".join(
+    f"  {name}:\n    sending_queue: {{enabled: false}}\n"
+    for name in ("otlp_grpc/tempo", "otlp_http/prometheus", "otlp_http/loki")
+)
+TINY = "processors:\n  memory_limiter: {check_interval: 100ms, limit_mib: 2, spike_limit_mib: 1}\n"
+
+
+def collector_killed(bench: Bench, protocol: str) -> None:
+    """The Collector is killed in the middle of the load, and started again."""
+    begin, end, seconds = OUTAGE[bench.full]
+    count = RATE * seconds
+    with (
+        bench.sink() as sink,
+        Collector(bench, sink, NO_QUEUES) as collector,
+        bench.service("uvicorn", collector.endpoint(protocol), protocol) as (_, number),
+    ):
+        with Timetable((begin, collector.kill), (end, partial(collector.start, overlay=True))):
+            requests = load.paced(number, range(count), rate=RATE)
+        received = sink.wait(complete(count), within=GRACE)
+    bench.verdict.equal("answered", requests.answered, count)
+    check_work(bench.verdict, received, count, metric=False)
+
+
+def collector_refuses(bench: Bench, protocol: str, *, below: bool) -> None:
+    """The Collector's memory limiter refuses everything, until one with a sensible limit takes its place."""
+    count, rate, bounds = (1000, 125, {}) if below else (4000, 500, SMALL)
+    with bench.sink() as sink, Collector(bench, sink, TINY) as collector:
+
+        def heal() -> None:
+            collector.kill()
+            collector.start(overlay=False)
+
+        with emitting(bench, collector.endpoint(protocol), protocol, count, rate, 0, **bounds) as process:
+            healed_after(5.0, process, heal)
+        # The Collector has queues of its own, and what it derives from spans is not ours to account for.
+        sink.wait(lambda received: len(received.bodies("item ")) >= count, within=3)
+        received = check_accounts(bench, process, sink, dropping=not below, signals=("traces", "logs"))
+        if below:
+            check_items(bench, received, count)
