@@ -55,10 +55,10 @@ class Budget:
     It takes no lock: a signal handler may spend from it while the code that it interrupted does.
 
     Args:
-        seconds: How many there are.
+        seconds: Tells how many there are; fewer, once nobody is known to listen.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
         self._spent = 0.0
         self._since: float | None = None
@@ -66,8 +66,11 @@ class Budget:
     @property
     def left(self) -> float:
         """Seconds left, never negative."""
-        running = 0.0 if self._since is None else time.monotonic() - self._since
-        return max(0.0, self._seconds - self._spent - running)
+        return max(0.0, self._seconds() - self._spent - self._running)
+
+    @property
+    def _running(self) -> float:
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
     def deadline(self) -> Deadline:
         """Return the moment at which it is used up, if waiting begins now."""
@@ -90,7 +93,7 @@ class Budget:
             yield self.deadline()
         finally:
             if not inner:
-                self._spent, self._since = self._seconds - self.left, None
+                self._spent, self._since = self._spent + self._running, None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +156,7 @@ class _Now:
         budget: The waiting that is left.
         patience: Seconds that the signal handler waits when it is called next.
         handling: The handler is at work further down the stack.
+        again: It was called once more meanwhile.
         killed: By SIGTERM, and alive only until the last telemetry has left.
         closing: The last wait has begun.
         closed: It is over.
@@ -162,6 +166,7 @@ class _Now:
     budget: Budget
     patience: float = _PATIENCE
     handling: bool = False
+    again: bool = False
     killed: bool = False
     closing: bool = False
     closed: bool = False
@@ -173,10 +178,10 @@ class Leaving:
 
     Args:
         ways: What they call.
-        seconds: What all of them together may wait.
+        seconds: Tells what all of them together may wait.
     """
 
-    def __init__(self, ways: Ways, seconds: float) -> None:
+    def __init__(self, ways: Ways, seconds: Callable[[], float]) -> None:
         self._ways = ways
         self._seconds = seconds
         self._now = _Now(Budget(seconds))
@@ -251,18 +256,26 @@ class Leaving:
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         now = self._now
         if callable(self._previous):
-            self._flush(Deadline.after(self._seconds))
+            self._flush(Deadline.after(self._seconds()))
             self._previous(number, frame)
         elif os.getpid() == _INIT:
-            self._flush(Deadline.after(self._seconds))
+            self._flush(Deadline.after(self._seconds()))
         elif now.closing and not now.closed:
             now.killed = True
-        elif not now.handling:
-            now.handling = True
+        elif now.handling:
+            now.again = True
+        else:
+            self._handle(now)
+
+    def _handle(self, now: _Now) -> None:
+        again = True
+        while again:
+            now.again, now.handling = False, True
             try:
                 self._leave(now)
             finally:
                 now.handling = False
+            again = now.again
 
     def _leave(self, now: _Now) -> None:
         """Send the last, then die; or go back to the program for a moment, and be called again.
