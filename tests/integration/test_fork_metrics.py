@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,8 +234,8 @@ def test_a_child_of_a_closed_reader_starts_no_thread() -> None:
 def test_an_sdk_whose_storage_cannot_be_replaced_is_read_empty() -> None:
     app = App()
     reader: Any = app.reader
-    collect = reader._collect
-    reader._set_collect_callback(collect)
+    collect: Callable[..., MetricsData] = reader._collect
+    reader._set_collect_callback(partial(collect))  # not bound to what the reader knows
     app.work(4)
     assert app.reader.force_flush()
     app.work(2)
@@ -366,13 +367,13 @@ def test_children_forked_while_other_threads_measure_do_not_wait_for_them() -> N
         while not stop.is_set():
             number += 1
             app.work(1)
-            app.meter.create_counter(f"more.{number % 50}").add(1)
+            app.provider.get_meter(f"meter.{number % 10}").create_counter(f"more.{number % 50}").add(1)
 
     def child() -> list[Any]:
         stop.set()
         app.received.clear()
         app.work(ADDS)
-        app.meter.create_counter("new").add(1)
+        app.provider.get_meter("meter.1").create_counter("new").add(1)
         app.provider.get_meter("another").create_counter("newer").add(1)
         flushed = app.reader.force_flush(timeout_millis=5000)
         return [flushed, {name: point["value"] for name, point in last(app.points()).items()}]

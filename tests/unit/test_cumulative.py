@@ -290,6 +290,19 @@ def test_periods_of_zeros_do_not_coarsen_an_exponential_histogram() -> None:
     assert (after.raw.scale, after.raw.positive.offset) == (before.raw.scale, before.raw.positive.offset)
 
 
+def test_a_view_with_more_buckets_keeps_them() -> None:
+    world = World(views=[View(instrument_name="latency", aggregation=ExponentialBucketHistogramAggregation(320))])
+    scales = []
+    for _ in range(3):
+        for step in range(300):
+            world.measure["latency"](2 ** (step / 16))
+        (point,) = world.collect_ours().values()
+        assert isinstance(point.raw, ExponentialHistogramDataPoint)
+        scales.append(point.raw.scale)
+        assert len(point.raw.positive.bucket_counts) > 160
+    assert scales == [4, 4, 4]
+
+
 def test_a_series_keeps_its_start_and_is_repeated_at_each_collection() -> None:
     world = World()
     before = time.time_ns()
