@@ -317,3 +317,29 @@ def demo(session: nox.Session) -> None:
     session.chdir(session.create_tmp())
     # Ctrl-C reaches the demo as well: it gets the time that stopping its services may take.
     session.run("python", str(ROOT / "examples" / "demo.py"), *session.posargs, interrupt_timeout=15)
+
+
+# What runs without otelkit in the environment: its entry points would take part in what is measured as vanilla.
+VANILLA = (
+    "fastapi",
+    "structlog",
+    "opentelemetry-distro",
+    "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-instrumentation-fastapi",
+    "opentelemetry-instrumentation-logging",
+    "opentelemetry-instrumentation-sqlalchemy",
+)
+# The newest that the contrib instrumentation takes, for all variants.
+BENCH_SQLALCHEMY = "sqlalchemy==2.0.*"
+
+
+@nox.session(default=False, requires=["wheel"])
+@lane
+def bench(session: nox.Session) -> None:
+    """Measure what telemetry costs; `-- stall encoding instr cpu` chooses."""
+    install(session, f"{built_wheel(session)}[all]", "virtualenv", BENCH_SQLALCHEMY)
+    vanilla = Path(session.create_tmp()).resolve() / "vanilla"
+    session.run("python", "-m", "virtualenv", "--quiet", "--clear", str(vanilla))
+    python = vanilla / "bin" / "python"
+    session.run(str(python), "-m", "pip", "install", "--quiet", *VANILLA, BENCH_SQLALCHEMY, external=True)
+    session.run("python", str(ROOT / "bench"), "--vanilla", str(python), *session.posargs)
