@@ -39,7 +39,7 @@ _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
 class Reader(MetricReader):
     """Collects at intervals, when flushed and once more at shutdown, and hands on what is to be reported.
 
-    One collection runs at a time, in a thread named "otelkit-metrics" or in that of the caller.
+    One collection runs at a time, in a thread named "otelkit-metrics" or, when flushed, in one of its own.
 
     Args:
         receive: Takes each collection. It must be quick, and must not raise: what it refuses of a delta is lost.
@@ -67,9 +67,10 @@ class Reader(MetricReader):
 
     def _renew(self) -> None:
         """Make what belongs to one process."""
-        # Reentrant: a signal handler that flushes may run in the thread that collects.
+        # Held while collecting; reentrant, as a callback may fork.
         self._gate = threading.RLock()
-        self._collecting = self._handed_on = False
+        self._collector: int | None = None
+        self._handed_on = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -86,33 +87,26 @@ class Reader(MetricReader):
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
-            try:
-                self._gather(_COLLECTION_TIMEOUT)
-            except BaseException as error:  # noqa: BLE001  a callback that exits or cancels must not end the thread
-                _failed(error)
+            self._gather(_COLLECTION_TIMEOUT)
 
     def _gather(self, timeout_millis: float) -> bool:
-        """Collect and hand on; False when it took too long or failed."""
+        """Collect and hand on; False when another collection was not over in time, or this one failed."""
         deadline = time.monotonic() + timeout_millis / 1000
         gate = self._gate
-        if not gate.acquire(timeout=min(max(timeout_millis / 1000, 0), threading.TIMEOUT_MAX)):
+        if not gate.acquire(timeout=_seconds(timeout_millis)):
             return False
         try:
-            # Inside a collection of this very thread: the SDK's locks are taken, and not reentrant.
-            if self._collecting:
-                return False
-            self._collecting, self._handed_on = True, False
-            try:
-                if self._collect is not None:  # otherwise no provider has this reader, or none has it any more
-                    self.collect((deadline - time.monotonic()) * 1000)
-                if not self._handed_on:  # the SDK has nothing new, which says nothing about the sums
-                    self._hand_on(None)
-            finally:
-                self._collecting = False
-        except Exception as error:  # noqa: BLE001  a slow callback or a failing `receive` must not reach the application
-            _failed(error)
+            self._collector, self._handed_on = threading.get_ident(), False
+            if self._collect is not None:  # otherwise no provider has this reader, or none has it any more
+                self.collect((deadline - time.monotonic()) * 1000)
+            if not self._handed_on:  # the SDK has nothing new, which says nothing about the sums
+                self._hand_on(None)
+        except BaseException as error:  # noqa: BLE001  nor may a callback that exits or cancels end the thread
+            cause = f"{type(error).__name__}: {error}"
+            say_once(f"metrics:{cause}", f"metrics were not collected: {cause}. Said once; still trying.")
             return False
         finally:
+            self._collector = None
             gate.release()
         return True
 
@@ -128,15 +122,28 @@ class Reader(MetricReader):
             self._receive(total)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Collect now.
+        """Collect now, and wait no longer than that whatever the callbacks do.
 
         Args:
-            timeout_millis: Milliseconds to wait for a collection that is running; callbacks are told what is left.
+            timeout_millis: Milliseconds to wait, also for a collection that is running; callbacks are told the rest.
 
         Returns:
             True when everything measured before the call was handed on.
         """
-        return self._gather(timeout_millis)
+        if self._collector == threading.get_ident():
+            return False  # called by a callback, inside a collection: the SDK's locks are taken, and not reentrant
+        outcome: list[bool] = []
+        # In another thread: nothing interrupts a callback, and who flushes in a signal handler may have interrupted
+        # this thread inside one of the SDK's locks.
+        thread = threading.Thread(
+            target=lambda: outcome.append(self._gather(timeout_millis)), name="otelkit-metrics-flush", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # none can be started; from Python 3.12 on that is so when the interpreter ends
+            return self._gather(timeout_millis)
+        thread.join(_seconds(timeout_millis))
+        return outcome == [True]
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ARG002  the SDK's interface
         """Collect a last time and end the thread, within `timeout_millis` milliseconds. Idempotent."""
@@ -145,7 +152,7 @@ class Reader(MetricReader):
         self._closed = True
         deadline = time.monotonic() + timeout_millis / 1000
         self._stop.set()
-        self._gather(timeout_millis)
+        self.force_flush(timeout_millis)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -209,9 +216,8 @@ def _renew_locks(owner: Any) -> None:
             setattr(owner, name, threading.RLock())
 
 
-def _failed(error: BaseException) -> None:
-    cause = f"{type(error).__name__}: {error}"
-    say_once(f"metrics:{cause}", f"metrics were not collected: {cause}. Said once; still trying.")
+def _seconds(milliseconds: float) -> float:
+    return min(max(milliseconds / 1000, 0.0), threading.TIMEOUT_MAX)
 
 
 def _hold_forks(reference: weakref.ref[Reader]) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _fresh_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what was said by other tests."""
-    monkeypatch.setattr(_stderr, "_said", set())
+    monkeypatch.setattr(_stderr, "_said", {})
 
 
 def metrics(data: MetricsData) -> dict[str, Metric]:
@@ -210,13 +210,48 @@ def test_force_flush_waits_for_a_running_collection_but_not_past_its_timeout() -
     assert values(setup.received[-1], "orders") == [2]
 
 
-def test_a_signal_handler_that_flushes_inside_a_collection_does_not_wait_for_itself() -> None:
+def test_force_flush_does_not_wait_for_a_hanging_callback() -> None:
     setup = Setup()
-    inside: list[bool] = []
-    previous = signal.signal(signal.SIGUSR1, lambda *_: inside.append(setup.reader.force_flush()))
+    release = threading.Event()
 
     def callback(_: CallbackOptions) -> Iterable[Observation]:
-        signal.raise_signal(signal.SIGUSR1)
+        release.wait(10)
+        return []
+
+    setup.observe(callback)
+    setup.meter.create_counter("orders").add(1)
+    started = time.monotonic()
+    assert setup.reader.force_flush(timeout_millis=200) is False
+    assert 0.2 <= time.monotonic() - started < 2
+    release.set()
+    wait_until(lambda: setup.reports("orders", 1), within=5, what="what was collected too late")
+
+
+def test_a_callback_that_flushes_does_not_wait_for_itself() -> None:
+    setup = Setup()
+    inside: list[bool] = []
+
+    def callback(_: CallbackOptions) -> Iterable[Observation]:
+        inside.append(setup.reader.force_flush())
+        return [Observation(1)]
+
+    setup.observe(callback)
+    assert setup.reader.force_flush(timeout_millis=5000)
+    assert inside == [False]
+
+
+def test_a_signal_handler_may_flush_while_the_interrupted_thread_does() -> None:
+    setup = Setup()
+    inside: list[bool] = []
+    raised = threading.Event()
+    previous = signal.signal(signal.SIGUSR1, lambda *_: inside.append(setup.reader.force_flush()))
+
+    main = threading.get_ident()
+
+    def callback(_: CallbackOptions) -> Iterable[Observation]:
+        if not raised.is_set():
+            raised.set()
+            signal.pthread_kill(main, signal.SIGUSR1)
         return [Observation(1)]
 
     setup.observe(callback)
@@ -224,7 +259,7 @@ def test_a_signal_handler_that_flushes_inside_a_collection_does_not_wait_for_its
         assert setup.reader.force_flush(timeout_millis=5000)
     finally:
         signal.signal(signal.SIGUSR1, previous)
-    assert inside == [False]
+    assert inside == [True]
     assert values(setup.received[0], "heat") == [1]
 
 
