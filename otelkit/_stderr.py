@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 
-_lock = threading.Lock()
-_said: set[str] = set()
+_said: dict[str, object] = {}
 
 
 def say(line: str) -> None:
@@ -29,9 +27,9 @@ def say(line: str) -> None:
 
 def say_once(key: str, line: str) -> bool:
     """Write `line` unless something was already said under `key` in this process; tell whether it was written."""
-    with _lock:
-        if key in _said:
-            return False
-        _said.add(key)
+    mine = object()
+    # One step, without a lock that a forked child could find held by a thread it does not have.
+    if _said.setdefault(key, mine) is not mine:
+        return False
     say(line)
     return True

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _fresh_stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Forget what was said by other tests, and give the `opentelemetry` logger back afterwards."""
-    monkeypatch.setattr(_stderr, "_said", set())
+    monkeypatch.setattr(_stderr, "_said", {})
     logger = logging.getLogger("opentelemetry")
     before = (list(logger.handlers), logger.propagate)
     yield
