@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricsData
 
 _PATIENCE = 1.0  # seconds that a fork waits for a collection to end; a slow callback must not hold it up for longer
-_COLLECTION_TIMEOUT = (
-    30_000.0  # milliseconds, the SDK's default too: callbacks are told, and one that takes longer fails it
-)
+_COLLECTION_TIMEOUT = 30_000.0  # milliseconds, the SDK's default too: it fails a collection that takes longer
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
 
 
