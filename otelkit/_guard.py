@@ -150,7 +150,7 @@ def _attributes(given: Any, plain: frozenset[type] = _PLAIN, carried: Callable[[
     try:
         if type(given) is dict:
             for key, value in given.items():
-                if type(value) not in plain or type(key) is not str:
+                if type(value) not in plain or type(key) is not str or not key:
                     break
             else:
                 return given
@@ -158,7 +158,7 @@ def _attributes(given: Any, plain: frozenset[type] = _PLAIN, carried: Callable[[
             raise TypeError(f"{type_name(type(given))} is no mapping")  # noqa: TRY301  one way out for all of them
         # Copied first: another thread may change it, and a mapping of the application's own may never end.
         items = list(given.items() if type(given) is dict else islice(given.items(), _NODE_LIMIT))
-        return {_line(key): carried(value) for key, value in items if key is not None}
+        return {name: carried(value) for key, value in items if (name := _line(key))}
     except Exception as error:  # noqa: BLE001  any code of the application may run in there
         _note("attributes", error)
         return None
@@ -202,10 +202,14 @@ class _Span(sdk_trace.Span):
         if known := _attributes(attributes):
             super().set_attributes(known)
 
-    @_never_raises
     def set_attribute(self, key: Any, value: Any) -> None:
-        # Before the SDK has the value: it makes texts of objects while it holds the span's lock.
-        super().set_attribute(_line(key) or "", value if type(value) in _PLAIN else _carried(value))
+        try:  # not @_never_raises: the call made most often
+            # Before the SDK has the value: it makes texts of objects while it holds the span's lock.
+            super().set_attribute(_line(key) or "", value if type(value) in _PLAIN else _carried(value))
+        except RecursionError:
+            return  # where the stack is used up, nothing more can be called
+        except Exception as error:  # noqa: BLE001  any code of the application may run in there
+            _note("Span.set_attribute", error)
 
     @_never_raises
     def add_event(self, name: Any, attributes: Any = None, timestamp: Any = None) -> None:
@@ -393,8 +397,9 @@ def _amount(value: Any) -> int | float:
         TypeError: It is no number.
         ValueError: It is NaN or infinite, which would spoil the sum of its series for good.
     """
-    if type(value) is int and -_LONG <= value < _LONG:
-        return value
+    kind = type(value)
+    if (kind is int and -_LONG <= value < _LONG) or (kind is float and math.isfinite(value)):
+        return value  # type: ignore[no-any-return]  # mypy does not follow `kind`
     if not isinstance(value, SupportsFloat):
         raise TypeError(f"{type_name(type(value))} is no number")
     number = int(value) if isinstance(value, int) and -_LONG <= value < _LONG else float(value)
@@ -407,14 +412,18 @@ def _measuring(plain: Callable[..., None]) -> Callable[..., None]:
     """Make the guarded form of an instrument's `add`, `record` or `set`."""
 
     def measure(amount: Any, attributes: Any = None, context: Any = None) -> None:
-        plain(
-            _amount(amount),
-            None if attributes is None else _attributes(attributes, _PLAIN_LABELS, _label),
-            context if isinstance(context, Context) else None,
-        )
+        try:  # not @_never_raises: the call made most often
+            plain(
+                _amount(amount),
+                None if attributes is None else _attributes(attributes, _PLAIN_LABELS, _label),
+                context if isinstance(context, Context) else None,
+            )
+        except RecursionError:
+            return  # where the stack is used up, nothing more can be called
+        except Exception as error:  # noqa: BLE001  any code of the application may run in there
+            _note(plain.__qualname__, error)
 
-    measure.__qualname__ = plain.__qualname__
-    return _never_raises(measure)
+    return functools.wraps(plain)(measure)
 
 
 @_never_raises
