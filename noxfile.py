@@ -261,6 +261,15 @@ def faults(session: nox.Session) -> None:
     refuse_skipped(session)
 
 
+@nox.session(default=False, requires=["wheel"])
+@lane
+def soak(session: nox.Session) -> None:
+    """Load a service for minutes while its receiver fails and its workers are recycled; `-- --minutes 30 --seed 2`."""
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
+    leave_checkout(session)
+    session.run("python", "-m", "faults.soak", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
+
+
 def vanilla_programs(session: nox.Session) -> Path:
     """Make an environment with opentelemetry-distro and the session's versions; return the folder of its programs."""
     folder = Path(session.create_tmp()).resolve() / "vanilla"

@@ -14,6 +14,7 @@ from support.processes import HOST, Process, wait_http
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from faults.received import Received
     from otelkit.otlp.model import Point
@@ -111,16 +112,20 @@ class Bench:
         return self.start([APPS / f"{name}.py", *map(str, arguments)], endpoint, protocol, **variables)
 
     @contextlib.contextmanager
-    def service(
-        self, server: str, endpoint: str, protocol: str, app: str = "faults.apps.shop:app", **variables: str
+    def serve(
+        self, server: Sequence[str], endpoint: str, protocol: str, app: str = "faults.apps.shop:app", **variables: str
     ) -> Iterator[tuple[Process, int]]:
-        """Run an application in one of `SERVERS` until the block ends; it is ready. Gives the process and its port."""
+        """Run an application in a server until the block ends; it is ready. Gives the process and its port."""
         with reserve() as reserved:
             number = port(reserved)
-            arguments = [part.format(app=app, port=number) for part in SERVERS[server]]
+            arguments = [part.format(app=app, port=number) for part in server]
             with self.start(["-m", *arguments], endpoint, protocol, **variables) as process:
                 wait_http(f"http://{HOST}:{number}/ready", within=60, process=process)
                 yield process, number
+
+    def service(self, name: str, endpoint: str, protocol: str) -> AbstractContextManager[tuple[Process, int]]:
+        """Run the shop in one of `SERVERS`, likewise."""
+        return self.serve(SERVERS[name], endpoint, protocol)
 
 
 SERVERS = {

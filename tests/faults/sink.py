@@ -117,6 +117,7 @@ class Answer:
     status: HTTPStatus
     body: bytes = b""
     retry_after: float | None = None
+    reason: str = "a fault of the sink"
 
 
 class Sink:
@@ -167,7 +168,9 @@ class Sink:
         if self.fault in ("400", "429", "503"):
             return Answer(HTTPStatus(int(self.fault)), retry_after=self.argument or None)
         if self.fault == "too_large" and len(message) > self.argument:
-            return Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            # The words of gRPC itself, which has no code of its own for this.
+            reason = f"received message larger than max ({len(message)} vs. {self.argument:g})"
+            return Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason=reason)
         try:
             signal.request.FromString(message)
         except DecodeError:
@@ -193,7 +196,7 @@ def grpc_server(sink: Sink) -> tuple[Any, int]:
             answer = await sink.answer(signal, "grpc", message)
             if answer.status == HTTPStatus.OK:
                 return answer.body
-            await context.abort(CODES[answer.status], answer.status.phrase, trailing_metadata=details(answer))
+            await context.abort(CODES[answer.status], answer.reason, trailing_metadata=details(answer))
             raise AssertionError("abort() raises")
 
         method = grpc.unary_unary_rpc_method_handler(export)

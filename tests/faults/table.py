@@ -169,7 +169,8 @@ def _accounts() -> Iterator[Cell]:
         "slow:1": {"loss": False},
         "400": {"loss": True},
         "partial:7": {"loss": True, "healed": never},
-        "too_large:20000": {"loss": True, "healed": never, "size": 30_000},
+        "too_large:20000": {"loss": False, "healed": never, "size": 3000},
+        "too_large:2000": {"loss": True, "healed": never, "size": 3000},
     }
     for number, (fault, more) in enumerate(faults.items()):
         for protocol in PROTOCOLS:

@@ -44,20 +44,27 @@ def flush() -> None:
 
 def leave() -> None:
     """Shut telemetry down and print what became of every item, where the kit can tell."""
-    if KIT == "vanilla":
-        return
+    if KIT != "vanilla":
+        import otelkit
+
+        otelkit.configure().shutdown()
+        print("accounts", accounts(), flush=True)
+
+
+def accounts() -> str:
+    """Return what became of every item, as JSON."""
     import otelkit
 
-    telemetry: Any = otelkit.configure()
-    telemetry.shutdown()
-    accounts = {
-        signal: {
-            "emitted": stats.emitted,
-            "delivered": stats.delivered,
-            "dropped": dict(stats.dropped),
-            "pending": stats.pending,
-            "resent": stats.resent,
+    stats = otelkit.configure().stats()
+    return json.dumps(
+        {
+            signal: {
+                "emitted": each.emitted,
+                "delivered": each.delivered,
+                "dropped": dict(each.dropped),
+                "pending": each.pending,
+                "resent": each.resent,
+            }
+            for signal, each in stats.items()
         }
-        for signal, stats in telemetry.stats().items()
-    }
-    print("accounts", json.dumps(accounts), flush=True)
+    )

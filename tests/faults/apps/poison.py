@@ -45,8 +45,17 @@ def cases(kind: str) -> Iterator[tuple[str, Callable[[], Any]]]:
             yield f"exception: {name}", lambda make=make_error: poison.PLACES["exception passes"](api, make())  # type: ignore[misc]
     if kind == "logs":
         for name, make_call in poison.LOG_CALLS.items():
-            if "endless" not in name:
+            if "endless" not in name and forgiven(*make_call()):
                 yield name, lambda make=make_call: call(*make())  # type: ignore[misc]
+
+
+def forgiven(message: Any, arguments: tuple[Any, ...], _: dict[str, Any]) -> bool:
+    """Tell whether Python's own logging takes the call, before any handler of anybody sees it."""
+    try:
+        logging.LogRecord("poison", logging.INFO, "", 1, message, arguments, None)
+    except RuntimeError:
+        return False
+    return True
 
 
 def call(message: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
