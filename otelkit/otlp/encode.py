@@ -255,8 +255,10 @@ def _attributes(attributes: Any, limits: _Limits) -> tuple[list[bytes], int]:
         return [], 0
     try:
         plain = attributes.copy()  # of the SDK's own mappings: a plain dict, ten times as fast as asking them
-    except AttributeError:
-        plain = dict(islice(attributes.items(), ITEM_LIMIT))  # a mapping of the application's: it may have no end
+    except Exception:  # noqa: BLE001  any code of the application may run in there
+        plain = None
+    if type(plain) is not dict:
+        plain = _read(attributes)
     known = _PAIRS.get
     pairs: list[bytes] = []
     size = 0
@@ -274,6 +276,14 @@ def _attributes(attributes: Any, limits: _Limits) -> tuple[list[bytes], int]:
             if size > ITEM_LIMIT:
                 raise _TooLargeError
     return pairs, len(plain) - len(pairs)
+
+
+def _read(attributes: Any) -> dict[Any, Any]:
+    """Read a mapping of the application's: it may have no end, or not let itself be read."""
+    try:
+        return dict(islice(attributes.items(), ITEM_LIMIT))
+    except Exception:  # noqa: BLE001  any code of the application may run in there
+        return {}
 
 
 def _pair(key: Any, value: Any, limits: _Limits, depth: int) -> bytes | None:
@@ -408,7 +418,6 @@ def _fitted(encode: Callable[[Any, _Limits], bytes], item: Any, max_bytes: int =
 
 _KINDS = tuple(b"\x30" + _varint(kind + 1) for kind in range(5))
 _CODES = (b"", b"\x18\x01", b"\x18\x02")
-_UNSET = b"\x7a\x00"
 _HERE = b"\x00\x01\x00\x00"  # the flags of a context that is known not to be remote
 _REMOTE = b"\x00\x03\x00\x00"
 
