@@ -254,10 +254,10 @@ def faults(session: nox.Session) -> None:
     install(session, f"{built_wheel(session)}[all]", *group("test"))
     if not session.posargs:
         pytest(session, str(ROOT / "tests" / "faults"))
+    compared = {"vanilla", "all"} & set(session.posargs)
+    arguments = ["--vanilla", str(vanilla_programs(session))] if compared else []
     leave_checkout(session)
-    chosen = {"vanilla", "all"} & set(session.posargs)
-    arguments = [*session.posargs, *(["--vanilla", str(vanilla_programs(session))] if chosen else [])]
-    session.run("python", "-m", "faults", *arguments, env={"PYTHONPATH": str(ROOT / "tests")})
+    session.run("python", "-m", "faults", *session.posargs, *arguments, env={"PYTHONPATH": str(ROOT / "tests")})
     refuse_skipped(session)
 
 

@@ -1,4 +1,4 @@
-"""A process that is configured again and again, and prints what it has before and after: threads, handlers.
+"""A process that is configured again and again, and counts what it has before and after: threads, handlers.
 
 python again.py TIMES
 """
@@ -10,6 +10,7 @@ from faults.apps import kit
 kit.configure()
 
 import asyncio
+import json
 import logging
 import sys
 import threading
@@ -18,10 +19,9 @@ from typing import Any
 from faults.apps import shop
 
 
-def have() -> str:
-    """Describe what a second set-up could double."""
-    threads = sorted(thread.name.rstrip("0123456789-_") for thread in threading.enumerate())
-    return f"threads={threads} handlers={[type(handler).__name__ for handler in logging.getLogger().handlers]}"
+def have() -> dict[str, int]:
+    """Count what a second set-up could double."""
+    return {"threads": threading.active_count(), "handlers": len(logging.getLogger().handlers)}
 
 
 def request(number: int) -> None:
@@ -58,6 +58,4 @@ for _ in range(int(sys.argv[1]) - 1):
 for number in range(1, 11):
     request(number)
 kit.flush()
-after = have()
-print("before", before)
-print("after", after, flush=True)
+print("counted", json.dumps({"before": before, "after": have()}), flush=True)
