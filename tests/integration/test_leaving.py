@@ -44,6 +44,21 @@ SERVERS = {
     "gunicorn uvicorn": ("gunicorn", "{app}", "-w", "2", "-k", UVICORN_WORKER, *BIND),
     "gunicorn uvicorn preload": ("gunicorn", "{app}", "-w", "2", "-k", UVICORN_WORKER, "--preload", *BIND),
 }
+ALL = [(server, launched, protocol) for server in SERVERS for launched in (True, False) for protocol in PROTOCOLS]
+FEW = [
+    ("uvicorn", True, "http/protobuf"),
+    ("uvicorn", False, "grpc"),
+    ("uvicorn without lifespan", False, "http/protobuf"),
+    ("uvicorn workers", True, "grpc"),
+    ("gunicorn asgi", False, "http/protobuf"),
+    ("gunicorn asgi preload", True, "grpc"),
+    ("gunicorn uvicorn", False, "http/protobuf"),
+    ("gunicorn uvicorn preload", True, "grpc"),
+    ("gunicorn uvicorn preload", False, "http/protobuf"),
+]
+CELLS = ALL if os.environ.get("LEAVING_CELLS") == "all" else FEW
+"""Servers, whether they run under the launcher, protocols."""
+
 DIES_BY_SIGNAL = {"uvicorn", "uvicorn without lifespan"}
 """They raise SIGTERM again when they have stopped; the masters of the others return."""
 
@@ -172,10 +187,7 @@ class Service:
         return self.process.wait(within=within)
 
 
-@pytest.mark.parametrize(
-    ("launched", "protocol"), [(True, PROTOCOLS[0]), (False, PROTOCOLS[1])], ids=["launcher-http", "explicit-grpc"]
-)
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(("server", "launched", "protocol"), CELLS)
 def test_sigterm_loses_nothing_of_a_server(
     server: str, launched: bool, protocol: str, receiver: Receiver, tmp_path: Path
 ) -> None:
