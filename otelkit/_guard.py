@@ -286,6 +286,29 @@ class _Span(sdk_trace.Span):
             self.end()
 
 
+def _shutdown(processors: Iterable[Any]) -> None:
+    for processor in processors:
+        try:
+            processor.shutdown()
+        except Exception as error:  # noqa: BLE001  a processor of the application's own
+            _note(f"shutdown() of {type_name(type(processor))}", error)
+
+
+def _flushed(processors: Iterable[Any], timeout_millis: int) -> bool:
+    deadline = time.monotonic() + timeout_millis / 1000
+    flushed = True
+    for processor in processors:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        try:
+            flushed &= processor.force_flush(int(left * 1000)) is not False
+        except Exception as error:  # noqa: BLE001  a processor of the application's own
+            _note(f"force_flush() of {type_name(type(processor))}", error)
+            flushed = False
+    return flushed
+
+
 class _SpanProcessors(sdk_trace.SynchronousMultiSpanProcessor):
     """Tells each processor in turn, and goes on with the next when one raises."""
 
@@ -310,6 +333,12 @@ class _SpanProcessors(sdk_trace.SynchronousMultiSpanProcessor):
                 processor.on_end(span)
             except Exception as error:  # noqa: BLE001  a processor of the application's own
                 _note(f"on_end() of {type_name(type(processor))}", error)
+
+    def shutdown(self) -> None:
+        _shutdown(self._span_processors)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return _flushed(self._span_processors, timeout_millis)
 
 
 class _Tracer(sdk_trace.Tracer):
@@ -563,25 +592,10 @@ class _LogRecordProcessors(sdk_logs.LogRecordProcessor):
         return any(_enabled(processor, asked) for processor in self._log_record_processors)
 
     def shutdown(self) -> None:
-        for processor in self._log_record_processors:
-            try:
-                processor.shutdown()
-            except Exception as error:  # noqa: BLE001  a processor of the application's own
-                _note(f"shutdown() of {type_name(type(processor))}", error)
+        _shutdown(self._log_record_processors)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        deadline = time.monotonic() + timeout_millis / 1000
-        flushed = True
-        for processor in self._log_record_processors:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            try:
-                flushed &= processor.force_flush(int(left * 1000)) is not False
-            except Exception as error:  # noqa: BLE001  a processor of the application's own
-                _note(f"force_flush() of {type_name(type(processor))}", error)
-                flushed = False
-        return flushed
+        return _flushed(self._log_record_processors, timeout_millis)
 
 
 def _enabled(processor: Any, asked: Mapping[str, Any]) -> bool:

@@ -368,6 +368,12 @@ class Faulty(sdk_trace.SpanProcessor):
     def on_end(self, span: Any) -> None:  # noqa: ARG002  the interface
         raise RuntimeError("on_end")
 
+    def shutdown(self) -> None:
+        raise RuntimeError("shutdown")
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002  the interface
+        raise RuntimeError("force_flush")
+
 
 class FaultyLogs(sdk_logs.LogRecordProcessor):
     """Raises whenever it is told something."""
@@ -395,6 +401,10 @@ class TestPartsOfTheApplication:
             pass
         (span,) = kept.get_finished_spans()
         assert (span.name, dict(span.attributes or {})) == ("span", {"one": 1})
+        assert provider.force_flush() is False
+        provider.shutdown()
+        provider.get_tracer("tests").start_span("late").end()
+        assert kept.get_finished_spans() == (span,)  # the second processor was shut down too
 
     def test_nor_does_one_of_records(self) -> None:
         records: list[Any] = []
