@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,12 +144,12 @@ SERVERS = {
 
 
 def worked(received: Received) -> dict[str, set[Any]]:
-    """Return what arrived about `/work/{number}`, by the numbers of the requests: each kind of span, and records."""
+    """Return what arrived about `/work/{number}`: each kind of span, and records."""
     found: dict[str, set[Any]] = {"spans": set(), "work": set(), "store": set(), "logs": set()}
     for span in received.spans:
         if span.kind == "SERVER":
             path = str(span.attributes.get("url.path") or span.attributes.get("http.target"))
-            found["spans"] |= {path} if path.startswith("/work/") else set()
+            found["spans"] |= {(path, span.span_id)} if path.startswith("/work/") else set()
         elif span.name in ("work", "store"):
             found[span.name].add((span.trace_id, span.span_id))
     found["logs"] = received.bodies("worked on ")
@@ -160,13 +161,21 @@ def complete(count: int) -> Callable[[Received], bool]:
     return lambda received: all(len(found) >= count for found in worked(received).values())
 
 
-def check_work(verdict: Verdict, received: Received, count: int, *, metric: bool = True) -> None:
-    """Ask for everything that so many requests to `/work/{number}` leave behind."""
+def check_work(verdict: Verdict, received: Received, count: int, *, metric: bool = True, duplicates: int = 0) -> None:
+    """Ask for everything that so many requests to `/work/{number}` leave behind.
+
+    Args:
+        verdict: Gets the figures.
+        received: What arrived.
+        count: How many requests there were.
+        metric: Whether the metric was due as well.
+        duplicates: How many items may have come twice.
+    """
     for name, found in worked(received).items():
         verdict.equal(name, len(found), count)
     if metric:
         verdict.equal("metric", received.total(DURATIONS, _is_work), count)
-    verdict.note("duplicates", received.duplicates("worked on "))
+    verdict.within("duplicates", received.duplicates("worked on "), duplicates)
 
 
 def _is_work(point: Point) -> bool:
@@ -186,5 +195,9 @@ def main_done(process: Process) -> float:
 
 def timed_wait(process: Process, *, within: float) -> float:
     """Wait for the end of a process; return when it was by the monotonic clock."""
-    process.wait(within=within)
-    return time.monotonic()
+    handle = os.pidfd_open(process.pid)  # tells at once, where waiting with a time-out looks every 50 ms
+    select.select([handle], [], [], within)
+    ended = time.monotonic()
+    os.close(handle)
+    process.wait(within=1)
+    return ended
