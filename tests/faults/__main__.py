@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CHOICES = {**{kit: (kit,) for kit in KITS}, "otelkit": OTELKIT, "all": KITS}
 LANE = "faults"
+COLLECTOR = "collector-faults"
+"""The lane of the cells that need a program, which nothing here can install."""
 
 _VERSIONS = """
 import importlib.metadata, json, platform
@@ -148,10 +150,11 @@ def _close(rows: list[dict[str, Any]]) -> int:
     counts = closing.Counts(passed=ours.count("pass"), failed=ours.count("FAIL"), skipped=ours.count("skipped"))
     if path := os.environ.get(closing.COUNTS):
         closing.note_counts(Path(path), counts)
-    for missing in sorted({row["figures"]["missing"] for row in rows if row["outcome"] == "skipped"}):
-        lanes.skipped(LANE, missing)
-    if "skipped" not in ours:
-        lanes.ran(LANE)
+    for row in rows:
+        if row["outcome"] == "skipped":
+            lanes.skipped(COLLECTOR, row["figures"]["missing"])
+        else:
+            lanes.ran(COLLECTOR if "Collector" in row["cell"] else LANE)
     print(f"otelkit: {counts}")
     theirs = [row["outcome"] for row in rows if row["kit"] == "vanilla"]
     if theirs:

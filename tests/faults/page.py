@@ -194,10 +194,13 @@ def _shown(row: Mapping[str, Any] | None, promise: Promise) -> str:
     if row is None or row["outcome"] == "skipped":
         return "not run"
     wrong = row["wrong"]
+    named = set(promise.shown) & set(row["figures"])
+    # The others are named where none of these tells why the cell failed.
+    named |= set() if named & set(wrong) else {*wrong, "error"}
     figures = [
         f"{name} {figure}{' (!)' if name in wrong else ''}".replace("|", "/")
         for name, figure in row["figures"].items()
-        if name in promise.shown or name in wrong or name == "error"
+        if name in named
     ]
     level = "" if row["level"] == "full" else " (quick)"
     return f"**{row['outcome']}**{level}<br>{', '.join(figures)}"
