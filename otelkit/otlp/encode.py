@@ -367,6 +367,7 @@ _DEEPER = "…"
 def _array(values: Sequence[Any], limits: _Limits, depth: int) -> bytes:
     if not depth:
         return _value(_DEEPER, limits, depth)
+    _refuse_endless(values, limits)
     parts: list[bytes] = []
     size = 0
     for value in islice(values, limits.items):
@@ -383,6 +384,7 @@ def _array(values: Sequence[Any], limits: _Limits, depth: int) -> bytes:
 def _mapping(values: Mapping[Any, Any], limits: _Limits, depth: int) -> bytes:
     if not depth:
         return _value(_DEEPER, limits, depth)
+    _refuse_endless(values, limits)
     pairs: list[bytes] = []
     size = 0
     for key, value in islice(values.items(), limits.items):
@@ -395,6 +397,12 @@ def _mapping(values: Mapping[Any, Any], limits: _Limits, depth: int) -> bytes:
     if len(values) > limits.items:
         pairs += filter(None, [_pair(_DEEPER, f"({len(values) - limits.items} more items)", limits, depth)])
     return _element(b"\x32", _repeated(b"\x0a", pairs))
+
+
+def _refuse_endless(values: Sequence[Any] | Mapping[Any, Any], limits: _Limits) -> None:
+    """Save the time of encoding what cannot fit: a value in a list or mapping takes two bytes at least."""
+    if 2 * min(len(values), limits.items) > ITEM_LIMIT:
+        raise _TooLargeError
 
 
 def _repeated(tag: bytes, messages: Sequence[bytes]) -> bytes:

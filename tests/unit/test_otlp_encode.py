@@ -257,16 +257,19 @@ def test_encoding_needs_neither_the_sdk_nor_protobuf() -> None:
     assert done.stdout == "[]\n"
 
 
+@settings(deadline=None)
 @given(spans)
 def test_a_span_is_what_the_sdk_would_send(item: ReadableSpan) -> None:
     assert wire(sent_spans(item)) == wire(encode_spans([item]))
 
 
+@settings(deadline=None)
 @given(records)
 def test_a_log_record_is_what_the_sdk_would_send(item: ReadableLogRecord) -> None:
     assert wire(sent_records(item)) == wire(encode_logs([item]))
 
 
+@settings(deadline=None)
 @given(resources, st.lists(st.tuples(scopes, st.lists(metrics, min_size=1, max_size=3)), min_size=1, max_size=1))
 def test_metrics_are_what_the_sdk_would_send(
     resource: Resource, scoped: list[tuple[InstrumentationScope, list[export.Metric]]]
@@ -592,6 +595,7 @@ def test_a_resource_or_scope_of_any_value_is_written(make: Callable[[], Any]) ->
     assert resource_spans.scope_spans[0].scope.name == "s"
 
 
+@settings(deadline=None, max_examples=40)
 @given(poison.values())
 def test_no_mix_of_values_raises_or_breaks_the_message(value: Any) -> None:
     for item in items_with(value):
@@ -801,7 +805,7 @@ def sum_of(points: Sequence[Any], name: str = "m") -> export.Metric:
     )
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(metrics, st.integers(400, 2000))
 @example(sum_of([export.NumberDataPoint({"n": number}, 1, 2, number) for number in range(1000)]), 400)
 def test_a_metric_is_split_between_its_points_and_put_together_is_the_same(metric: export.Metric, more: int) -> None:
