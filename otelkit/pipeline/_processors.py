@@ -54,8 +54,11 @@ class Road:
     def send(self, encoded: Callable[[Any], bytes], thing: Any, *, error: bool) -> None:
         """Encode something and queue it. Never raises."""
         try:
-            item = Item(encoded(thing), 1, self.resource(thing.resource), thing.instrumentation_scope)
+            data = encoded(thing)
+            item = Item(data, 1, self.resource(thing.resource), thing.instrumentation_scope)
         except Exception:  # noqa: BLE001  a poisoned item costs itself; the encoder is made so that none is
+            data = b""
+        if not data:  # no such thing, or no stack left to read it
             self.queue.lost(1, "invalid")
             return
         self.queue.put(item, error=error)
@@ -63,13 +66,19 @@ class Road:
 
     def send_points(self, data: MetricsData) -> None:
         """Encode a collection of metrics and queue it, as one."""
-        self.queue.put_all(
-            Item(encoded, count, self.resource(of_resource.resource), of_scope.scope)
-            for of_resource in data.resource_metrics
-            for of_scope in of_resource.scope_metrics
-            for metric in of_scope.metrics
-            for encoded, count in encode.metric(metric)
-        )
+        items: list[Item] = []
+        points = 0
+        for of_resource in data.resource_metrics:
+            resource = self.resource(of_resource.resource)
+            for of_scope in of_resource.scope_metrics:
+                for metric in of_scope.metrics:
+                    points += len(metric.data.data_points)
+                    items += [
+                        Item(encoded, count, resource, of_scope.scope) for encoded, count in encode.metric(metric)
+                    ]
+        # A point that fits into no item with all its attributes is left out: cut, it would be another series.
+        self.queue.lost(points - sum(item.number for item in items), "invalid")
+        self.queue.put_all(items)
         self.carrier.start()
 
     def flush(self, seconds: float) -> bool:
