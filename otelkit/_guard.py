@@ -257,6 +257,7 @@ class _Span(sdk_trace.Span):
             return not self._took_unreadable(caller)
         return recording
 
+    @_never_raises
     def _took_unreadable(self, caller: FrameType) -> bool:
         exception = sys.exception()
         if exception is None or _readable(exception):
