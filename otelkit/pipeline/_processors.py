@@ -55,13 +55,14 @@ class Road:
         """Encode something and queue it. Never raises."""
         try:
             data = encoded(thing)
-            item = Item(data, 1, self.resource(thing.resource), thing.instrumentation_scope)
+            resource = self.resource(thing.resource)
         except Exception:  # noqa: BLE001  a poisoned item costs itself; the encoder is made so that none is
-            data = b""
+            self.queue.lost(1, "invalid")
+            return
         if not data:  # no such thing, or no stack left to read it
             self.queue.lost(1, "invalid")
             return
-        self.queue.put(item, error=error)
+        self.queue.put(Item(data, 1, resource, thing.instrumentation_scope), error=error)
         self.carrier.start()
 
     def send_points(self, data: MetricsData) -> None:
@@ -73,9 +74,7 @@ class Road:
             for of_scope in of_resource.scope_metrics:
                 for metric in of_scope.metrics:
                     points += len(metric.data.data_points)
-                    items += [
-                        Item(encoded, count, resource, of_scope.scope) for encoded, count in encode.metric(metric)
-                    ]
+                    items += [Item(encoded, n, resource, of_scope.scope) for encoded, n in encode.metric(metric)]
         # A point that fits into no item with all its attributes is left out: cut, it would be another series.
         self.queue.lost(points - sum(item.number for item in items), "invalid")
         self.queue.put_all(items)
