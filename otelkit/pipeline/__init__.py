@@ -323,9 +323,8 @@ class Pipeline:
         delivered = self._send_all(deadline, closing=True)
         left = {name: road.queue.abandon() for name, road in self._roads.items()}
         self._failures.left(left)
-        for part in (self._reader, *self._others):
-            if part is not None:
-                part.shutdown()
+        for part in self._others:
+            part.shutdown()
         return delivered
 
     def _send_all(self, deadline: Deadline, *, closing: bool) -> bool:
@@ -334,13 +333,21 @@ class Pipeline:
             for road in roads:
                 road.queue.hurry()
                 calming.callback(road.queue.calm)
-            collected = self._reader is None or self._reader.force_flush(deadline.remaining * 1000)
+            collected = self._collect(deadline, closing=closing)
             if closing:
                 for road in roads:
                     road.queue.close(deadline.at)
             # Marked after the collection, which has added to one of them.
             marks = [road.queue.mark() for road in roads]
             return all([collected, *(road.wait(mark, deadline.at) for road, mark in zip(roads, marks, strict=True))])
+
+    def _collect(self, deadline: Deadline, *, closing: bool) -> bool:
+        if self._reader is None:
+            return True
+        if closing:  # once and for all: a collection after the queue is closed would be lost
+            self._reader.shutdown(deadline.remaining * 1000)
+            return True
+        return self._reader.force_flush(deadline.remaining * 1000)
 
     def after_fork_in_child(self) -> None:
         """Begin anew in a forked child: what waits is the parent's, accounts are zero, the instance is another one."""
