@@ -11,6 +11,9 @@ The ways out, and what each does here:
   flush when it runs its own finalizers.
 
 `os._exit`, SIGKILL and a loss of power leave no moment to act in. All waits share one `Budget`.
+
+Python runs signal handlers in the main thread, between two of its instructions. So SIGTERM is heard only where the main
+thread configured, and while that is deep in a library's C code, it dies when the code returns and not before.
 """
 
 from __future__ import annotations
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 0.25
 """Seconds that the signal handler first waits. See `Leaving._leave`."""
+
+_SHARE: Final = 0.95
+"""Of the time that the end may take, what waiting may; the rest is for what the interpreter and the program do."""
 
 _PAUSE: Final = 0.01
 """Seconds between two looks of a coroutine at a flush that runs in a thread."""
@@ -178,13 +184,13 @@ class Leaving:
 
     Args:
         ways: What they call.
-        seconds: Tells what all of them together may wait.
+        seconds: Tells what the end of the process may take, with everything that they wait for.
     """
 
     def __init__(self, ways: Ways, seconds: Callable[[], float]) -> None:
         self._ways = ways
-        self._seconds = seconds
-        self._now = _Now(Budget(seconds))
+        self._seconds = lambda: seconds() * _SHARE
+        self._now = _Now(Budget(self._seconds))
         self._handler = self._on_sigterm  # one object, so that it can be recognised
         self._previous: _Handler = None
 

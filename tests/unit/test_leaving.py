@@ -217,6 +217,22 @@ def test_handler_gives_the_program_a_moment_and_ends_it_once_the_flush_is_throug
     assert telemetry.asked == ["end spans", "flush"] * 2
 
 
+def test_first_process_of_a_container_is_not_ended(
+    leaving: Leaving, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died: list[bool] = []
+    monkeypatch.setattr(leaving, "_die", lambda: died.append(True))
+    monkeypatch.setattr("os.getpid", lambda: 1)  # the kernel keeps from it every signal that it does not handle
+    leaving._on_sigterm(signal.SIGTERM, None)
+    wait_until(lambda: telemetry.asked == ["flush"], within=5, what="the flush")
+    assert not died
+
+
+def test_waits_leave_a_part_of_the_time_to_the_interpreter(telemetry: Telemetry) -> None:
+    leaving = Leaving(telemetry.ways(), lambda: 5.0)
+    assert 4.5 < leaving._now.budget.left < 4.8
+
+
 def test_signal_during_the_last_wait_is_died_of_after_it(
     leaving: Leaving, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
