@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 0.25
 """Seconds that the signal handler first waits. See `Leaving._leave`."""
 
-_SHARE: Final = 0.95
+_SHARE: Final = 0.9
 """Of the time that the end may take, what waiting may; the rest is for what the interpreter and the program do."""
 
 _PAUSE: Final = 0.01
@@ -189,7 +189,7 @@ class Leaving:
 
     def __init__(self, ways: Ways, seconds: Callable[[], float]) -> None:
         self._ways = ways
-        self._seconds = lambda: seconds() * _SHARE
+        self._seconds: Callable[[], float] = lambda: seconds() * _SHARE
         self._now = _Now(Budget(self._seconds))
         self._handler = self._on_sigterm  # one object, so that it can be recognised
         self._previous: _Handler = None

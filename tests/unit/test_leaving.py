@@ -230,7 +230,7 @@ def test_first_process_of_a_container_is_not_ended(
 
 def test_waits_leave_a_part_of_the_time_to_the_interpreter(telemetry: Telemetry) -> None:
     leaving = Leaving(telemetry.ways(), lambda: 5.0)
-    assert 4.5 < leaving._now.budget.left < 4.8
+    assert 4.4 < leaving._now.budget.left < 4.6
 
 
 def test_signal_during_the_last_wait_is_died_of_after_it(
