@@ -1,9 +1,9 @@
 """The only place that measures how long an export in a background thread holds the event loop up.
 
 An asyncio loop sends a byte through a socketpair and waits for its echo, again and again, while a thread does what the
-exporting thread does with 512 spans of 8 attributes. What counts is the slowest round trip: a request that waits for it
-is that much later. Variants take turns, so that the machine's noise hits all of them alike; where the machine is busy,
-the gate is about what the export adds to it.
+exporting thread does with 512 spans of 8 attributes: encode what is not encoded yet, and send it to another process.
+What counts is the slowest round trip: a request that waits for it is that much later. Variants take turns, so that the
+machine's noise hits all of them alike; where doing nothing takes as long as the gate, nothing can be judged.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+import discard
 from otelkit.otlp import encode
+from otelkit.pipeline._transport import open_transport
+from otelkit.settings import Settings
 from spans import ended_spans
 
 if TYPE_CHECKING:
@@ -30,13 +33,20 @@ _TRIPS = 5  # at least, however soon the work is done
 
 def measure(repeats: int = REPEATS) -> dict[str, Any]:
     """Return the figures of each variant, and whether otelkit's are good enough."""
+    with discard.running() as endpoint:
+        return _measure(endpoint, repeats)
+
+
+def _measure(endpoint: str, repeats: int) -> dict[str, Any]:
+    transport = open_transport("traces", Settings(endpoint=endpoint, environ={}).traces)
+    vanilla = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
     spans = ended_spans(512)
     resource, scope = spans[0].resource, spans[0].instrumentation_scope
     items = [encode.span(span) for span in spans]  # where the spans end: in the application's time, see `encoding`
     works: dict[str, Callable[[], Any]] = {
         "none": lambda: None,
-        "vanilla": lambda: encode_spans(spans).SerializeToString(),
-        "otelkit": lambda: encode.request([(resource, scope, items)]),
+        "vanilla": lambda: vanilla.export(spans),
+        "otelkit": lambda: transport.send(encode.request([(resource, scope, items)]), 10),
     }
     worst: dict[str, list[float]] = {name: [] for name in works}
     late: dict[str, list[float]] = {name: [] for name in works}
@@ -54,9 +64,9 @@ def measure(repeats: int = REPEATS) -> dict[str, Any]:
         }
         for name in works
     }
-    added = median(mine - idle for mine, idle in zip(worst["otelkit"], worst["none"], strict=True))
-    passed = min(figures["otelkit"]["worst_ms"], added) <= GATE_MS
-    return {"variants": figures, "added_ms": round(added, 3), "gate_ms": GATE_MS, "passed": passed}
+    judged = figures["none"]["worst_ms"] < GATE_MS
+    passed = judged and figures["otelkit"]["worst_ms"] <= GATE_MS
+    return {"variants": figures, "gate_ms": GATE_MS, "judged": judged, "passed": passed}
 
 
 async def _round_trips(work: Callable[[], Any]) -> list[float]:

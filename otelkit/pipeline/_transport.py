@@ -130,52 +130,60 @@ def _clipped(text: object) -> str:
 class _HTTP:
     def __init__(self, signal: Signal) -> None:
         self._signal = signal
-        self._session: tuple[int, Any] | None = None
+        self._open: tuple[int, Any, Any, dict[str, Any]] | None = None
 
     def send(self, body: bytes, timeout: float) -> Answer:
-        headers = {"Content-Type": "application/x-protobuf", "User-Agent": f"otelkit/{version('otelkit')}"}
         packed = _packed(body, self._signal.compression)
-        if packed is not body:
-            headers["Content-Encoding"] = self._signal.compression
         try:
-            response = self._own_session().post(
-                self._signal.endpoint,
-                data=packed,
-                headers=headers,
-                timeout=timeout,
-                verify=self._signal.certificate or True,
-                cert=self._identity(),
-                allow_redirects=False,  # followed as GET, or with the headers to a host that nobody meant
-            )
+            session, request, options = self._session()
+            if request is None:  # a provider's session may sign each request
+                request = session.prepare_request(self._request(packed))
+            else:
+                request = request.copy()
+                request.body = packed
+                request.headers["Content-Length"] = str(len(packed))
+            if packed is not body:
+                request.headers["Content-Encoding"] = self._signal.compression
+            # Not redirected: that would repeat it as GET, or carry the headers to a host that nobody meant.
+            response = session.send(request, timeout=timeout, allow_redirects=False, **options)
             return _http_answer(response.status_code, response.headers, response.content, response.reason)
         except Exception as error:  # noqa: BLE001  whatever a client, a provider or a broken answer raises: try again
             silent = any(isinstance(inner, ConnectionRefusedError) for inner in _causes(error))
-            return Answer(
-                outcome="retry", reason=_clipped(_innermost(error)), silent=silent, error=type(error).__name__
-            )
+            reason = _clipped(_innermost(error))
+            return Answer(outcome="retry", reason=reason, silent=silent, error=type(error).__name__)
 
-    def _identity(self) -> Any:
-        signal = self._signal
-        if signal.client_certificate and signal.client_key:
-            return signal.client_certificate, signal.client_key
-        return signal.client_certificate
+    def _session(self) -> tuple[Any, Any, dict[str, Any]]:
+        """Return this process's session, a request to copy, and what the environment and the settings say about both.
 
-    def _own_session(self) -> Any:
-        if self._session is None or self._session[0] != os.getpid():
+        Prepared once: anew for each request it would hold the interpreter for a millisecond (`bench`, stall).
+        """
+        if self._open is None or self._open[0] != os.getpid():
             import requests  # noqa: PLC0415  loaded by `open_transport`
 
-            if self._signal.credential_provider:
-                session = _provided(self._signal.credential_provider)
+            signal, prepared = self._signal, None
+            if signal.credential_provider:
+                session = _provided(signal.credential_provider)
             else:
                 session = requests.Session()
                 session.auth = _as_it_is  # else a ~/.netrc that knows the host replaces the user's own header
-            session.headers.update(self._signal.headers)
-            self._session = (os.getpid(), session)
-        return self._session[1]
+                prepared = session.prepare_request(self._request(b""))
+            identity = (
+                (signal.client_certificate, signal.client_key) if signal.client_key else signal.client_certificate
+            )
+            verify = signal.certificate or True
+            options = session.merge_environment_settings(signal.endpoint, {}, None, verify, identity)
+            self._open = (os.getpid(), session, prepared, options)
+        return self._open[1:]
+
+    def _request(self, body: bytes) -> Any:
+        import requests  # noqa: PLC0415  loaded by `open_transport`
+
+        headers = {"Content-Type": "application/x-protobuf", "User-Agent": f"otelkit/{version('otelkit')}"}
+        return requests.Request("POST", self._signal.endpoint, headers={**headers, **self._signal.headers}, data=body)
 
     def close(self) -> None:
-        if self._session is not None and self._session[0] == os.getpid():
-            self._session[1].close()
+        if self._open is not None and self._open[0] == os.getpid():
+            self._open[1].close()
 
 
 def _as_it_is(request: Any) -> Any:
