@@ -7,13 +7,17 @@ The launcher imports them in every process it starts, before the program's own c
 from __future__ import annotations
 
 import logging
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]  # upstream hides its types
 
 from otelkit import _environment, _runtime
 from otelkit._stderr import say, say_once
 from otelkit.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LAUNCHER = "opentelemetry.instrumentation.auto_instrumentation._load"
 
@@ -35,13 +39,19 @@ def _no_second_configurator(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Configuration of %s not loaded")
 
 
+def _is_helper(command: Sequence[str]) -> bool:
+    """Tell whether a process is the one that `multiprocessing` cleans up with: it runs nothing of the program's."""
+    return any(argument.startswith("from multiprocessing.resource_tracker import") for argument in command)
+
+
 class Configurator:
     """Runs `configure()` for a program that does not import otelkit."""
 
     def configure(self, **_: Any) -> None:
         """Configure this process. Never raises: the launcher would print a traceback into the program's stderr."""
         try:
-            _runtime.configure(Settings(), _runtime.Objects(), zero_code=True)
+            if not _is_helper(sys.orig_argv):
+                _runtime.configure(Settings(), _runtime.Objects(), zero_code=True)
         except Exception as error:  # noqa: BLE001  the program must start whatever happens here
             say(f"telemetry is off: {type(error).__name__}: {error}")
         _chosen.append(type(self).__name__)

@@ -237,6 +237,23 @@ def test_a_script_needs_no_change_and_keeps_its_arguments(tmp_path: Path, receiv
     assert record.trace_id == receiver.spans()[0].trace_id
 
 
+def test_the_process_that_multiprocessing_cleans_up_with_has_no_telemetry(tmp_path: Path, receiver: Receiver) -> None:
+    script = tmp_path / "spawning.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    semaphore = context.Semaphore()\n"  # starts the resource tracker
+        "    child = context.Process(target=print, args=('child',))\n"
+        "    child.start(), child.join()\n"
+    )
+    argv = [str(BIN / "opentelemetry-instrument"), PYTHON, str(script)]
+    with Process(argv, folder=tmp_path, env=environment(receiver)) as process:
+        assert process.wait() == 0, process.tail()
+    instances = [record for record in receiver.logs() if record.body == "otelkit.started"]
+    assert len(instances) == 2, "the program and its child"
+
+
 @pytest.mark.skipif(
     "TEST_OTHER_DISTRO" not in os.environ,
     reason="TEST_OTHER_DISTRO names no folder with opentelemetry-distro (`nox -s integration` makes one)",
