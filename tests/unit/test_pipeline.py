@@ -268,6 +268,40 @@ class TestDelivery:
             assert len(receiver.spans()) == 2
 
 
+class TestMetrics:
+    @pytest.mark.parametrize(
+        ("preference", "values"), [("cumulative", [3, 5]), ("delta", [3, 2]), ("lowmemory", [3, 2])]
+    )
+    def test_sums_grow_or_count_anew_as_was_asked(self, preference: str, values: list[int]) -> None:
+        with Receiver() as receiver, way(receiver.http_url, environ=preferring(preference)) as made:
+            orders = made.meter_provider.get_meter("tests").create_counter("orders")
+            for amount in (3, 2):
+                orders.add(amount)
+                assert made.flush()
+            assert [point.value for point in receiver.points()] == values
+            expected = "CUMULATIVE" if preference == "cumulative" else "DELTA"
+            assert {point.temporality for point in receiver.points()} == {expected}
+
+    def test_exponential_histograms_and_exemplars_survive(self) -> None:
+        variables = {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "base2_exponential_bucket_histogram"}
+        with Receiver() as receiver, way(receiver.http_url, environ=variables) as made:
+            with made.tracer.start_as_current_span("work") as span:
+                made.meter_provider.get_meter("tests").create_histogram("duration").record(0.3)
+            assert made.flush()
+            (point,) = receiver.points()
+            assert (point.kind, point.count, point.sum, sum(point.positive.counts)) == (
+                "exponential_histogram",
+                1,
+                0.3,
+                1,
+            )
+            assert [exemplar.trace_id for exemplar in point.exemplars] == [f"{span.get_span_context().trace_id:032x}"]
+
+
+def preferring(temporality: str) -> dict[str, str]:
+    return {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": temporality}
+
+
 class TestAccounts:
     def test_they_are_exported_with_zeros(self) -> None:
         with Receiver() as receiver, way(receiver.http_url) as made:
