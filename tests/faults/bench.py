@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import time
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faults.received import Sink, port, reserve
-from support.processes import HOST, Process, wait_http
+from support.processes import HOST, Process, wait_http, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -122,6 +123,13 @@ class Bench:
             arguments = [part.format(app=app, port=number) for part in server]
             with self.start(["-m", *arguments], endpoint, protocol, **variables) as process:
                 wait_http(f"http://{HOST}:{number}/ready", within=60, process=process)
+                # One worker answers while another still starts, and a SIGTERM that meets it there is forgotten.
+                workers = 2 if "2" in server else 1
+                wait_until(
+                    lambda: len(_STARTED.findall(process.stdout + process.stderr)) >= workers,
+                    within=60,
+                    what=f"{workers} workers listen",
+                )
                 yield process, number
 
     def service(self, name: str, endpoint: str, protocol: str) -> AbstractContextManager[tuple[Process, int]]:
@@ -129,6 +137,7 @@ class Bench:
         return self.serve(SERVERS[name], endpoint, protocol)
 
 
+_STARTED = re.compile("Application startup complete|ASGI server listening")
 SERVERS = {
     "uvicorn": ("uvicorn", "{app}", "--port", "{port}", "--no-access-log"),
     "uvicorn --workers 2": ("uvicorn", "{app}", "--port", "{port}", "--no-access-log", "--workers", "2"),

@@ -38,19 +38,9 @@ class Load:
         return sorted(self.seconds)[min(len(self.seconds) - 1, int(len(self.seconds) * share))]
 
 
-def closed(
-    port: int, numbers: Iterable[int], *, path: str = "/work/{}", clients: int = CLIENTS, keep: bool = True
-) -> Load:
-    """Send the numbered requests as fast as the answers come, each client one at a time.
-
-    Args:
-        port: Of the service, on loopback.
-        numbers: Of the requests.
-        path: Takes the number.
-        clients: How many requests are under way at a time.
-        keep: Whether a client keeps its connection for its next request.
-    """
-    return _run(port, numbers, path, clients, lambda _: None, keep=keep)
+def closed(port: int, numbers: Iterable[int], *, path: str = "/work/{}", clients: int = CLIENTS) -> Load:
+    """Send the numbered requests as fast as the answers come, each client one at a time."""
+    return _run(port, numbers, path, clients, lambda _: None)
 
 
 def paced(port: int, numbers: Iterable[int], *, rate: float, path: str = "/work/{}") -> Load:
@@ -59,17 +49,8 @@ def paced(port: int, numbers: Iterable[int], *, rate: float, path: str = "/work/
     return _run(port, numbers, path, 1, lambda sent: time.sleep(max(0.0, begin + sent / rate - time.monotonic())))
 
 
-def _run(
-    port: int,
-    numbers: Iterable[int],
-    path: str,
-    clients: int,
-    pause: Callable[[int], None],
-    *,
-    keep: bool = True,
-) -> Load:
+def _run(port: int, numbers: Iterable[int], path: str, clients: int, pause: Callable[[int], None]) -> Load:
     load, lock = Load(), threading.Lock()
-    headers = {} if keep else {"Connection": "close"}
     waiting = enumerate(numbers)
 
     def take() -> tuple[int, int] | None:
@@ -82,7 +63,7 @@ def _run(
             pause(sent)
             begin = time.perf_counter()
             try:
-                connection.request("GET", path.format(number), headers=headers)
+                connection.request("GET", path.format(number))
                 answer = connection.getresponse()
                 answer.read()
             except (OSError, http.client.HTTPException) as error:

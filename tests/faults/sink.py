@@ -306,7 +306,8 @@ async def control_connection(sink: Sink, reader: asyncio.StreamReader, writer: a
 
 
 async def serve(journal: str, http_port: int, grpc_port: int, control_port: int) -> None:
-    """Serve until the process is killed."""
+    """Serve until the process is killed, or whoever started it is gone."""
+    starter = os.getppid()
     sink = Sink(journal)
     inner_grpc, inner_grpc_port = grpc_server(sink)
     await inner_grpc.start()
@@ -315,7 +316,8 @@ async def serve(journal: str, http_port: int, grpc_port: int, control_port: int)
     await asyncio.start_server(lambda *ends: relay(sink, inner_http_port, *ends), HOST, http_port)
     await asyncio.start_server(lambda *ends: relay(sink, inner_grpc_port, *ends), HOST, grpc_port)
     await asyncio.start_server(lambda *ends: control_connection(sink, *ends), HOST, control_port)
-    await asyncio.Event().wait()
+    while os.getppid() == starter:  # noqa: ASYNC110  no event tells of it
+        await asyncio.sleep(1)
 
 
 if __name__ == "__main__":
