@@ -57,6 +57,7 @@ HOST = "127.0.0.1"
 MAX_HTTP = 20 * 1024 * 1024  # the Collector's bounds
 MAX_GRPC = 4 * 1024 * 1024
 CHUNK = 1 << 16
+NOTICING = 0.1  # seconds in which the end of a connection comes through the relay: who just gave up is not counted
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ class Sink:
         """Treat one call as the fault says; cancelled where the caller gives up."""
         while self.fault == "hang":
             await self.until_changed()
+            await asyncio.sleep(NOTICING)
         if self.fault == "slow":
             await asyncio.sleep(self.argument)
         refused = self._refusal(signal, message)
