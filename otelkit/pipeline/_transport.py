@@ -6,6 +6,7 @@ channel are made by the thread that sends, once per process: a forked child neve
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import zlib
@@ -108,6 +109,8 @@ def open_transport(name: str, signal: Signal) -> Transport:
         raise LookupError(f"there is no credential provider {signal.credential_provider!r}")
     if signal.protocol == "grpc":
         import_module("grpc")
+        with contextlib.suppress(ImportError):  # a private name; grpc imports it with the first channel otherwise
+            import_module("grpc._channel")
         return _GRPC(name, signal)
     import_module("requests")
     import_module("netrc")  # of the standard library; requests imports it late
