@@ -85,10 +85,6 @@ class Received:
                 largest[series] = max(value, largest.get(series, 0))
         return int(sum(largest.values()))
 
-    def instances(self) -> set[str]:
-        """Return the different `service.instance.id`s."""
-        return {instance(item) for items in self.items.values() for item in items}
-
 
 def instance(item: Any) -> str:
     """Return the process that an item came from."""
