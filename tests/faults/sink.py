@@ -260,6 +260,7 @@ async def while_connected(reader: asyncio.StreamReader, call: Any) -> Answer | N
     await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
     if answering.done():
         leaving.cancel()
+        await asyncio.wait((leaving,))  # two may not read at the same time, and the next request is read soon
         answer: Answer = answering.result()
         return answer
     answering.cancel()

@@ -184,3 +184,11 @@ def test_a_kill_loses_no_count_and_the_ports_stay(sink: Sink, protocol: str) -> 
 
 def test_what_is_no_otlp_is_refused(sink: Sink, protocol: str) -> None:
     assert Client(sink, protocol).export(b"no protobuf") == "400"
+
+
+def test_a_connection_is_good_for_the_next_request(sink: Sink) -> None:
+    with contextlib.closing(http.client.HTTPConnection(HOST, sink.http_port, timeout=10)) as connection:
+        for number in range(1, 51):
+            connection.request("POST", "/v1/traces", request(number))
+            assert connection.getresponse().read() == b""
+    assert len(sink.read().spans) == 50
