@@ -107,6 +107,7 @@ def open_transport(name: str, signal: Signal) -> Transport:
     # have half of a module for ever.
     if signal.credential_provider and not entry_points(group=_PROVIDERS, name=signal.credential_provider):
         raise LookupError(f"there is no credential provider {signal.credential_provider!r}")
+    import_module("encodings.idna")  # of the standard library; needed to look a name up
     if signal.protocol == "grpc":
         import_module("grpc")
         with contextlib.suppress(ImportError):  # a private name; grpc imports it with the first channel otherwise
