@@ -87,6 +87,10 @@ class Budget:
         if self._since is None:
             self._since = time.monotonic()
 
+    def tried(self) -> None:
+        """Note that a receiver had all this time already, beside a program that went on: a tenth is left for it."""
+        self._spent = max(self._spent, 0.9 * self._seconds())
+
     @contextlib.contextmanager
     def waiting(self) -> Iterator[Deadline]:
         """Spend what the block takes, and tell it how long it may take.
@@ -257,15 +261,29 @@ class Leaving:
 
         return _Work(work, self._signal_main_thread)
 
+    def _flush_beside(self) -> None:
+        """Begin to send what was emitted so far while the program goes on, and learn whether waiting later helps.
+
+        Else a master that stops after its workers would wait for a dead receiver once more: their time, and its own.
+        """
+        budget, deadline = self._now.budget, Deadline.after(self._seconds())
+
+        def work() -> None:
+            self._ways.flush(deadline)
+            if not deadline.remaining:
+                budget.tried()
+
+        _Work(work, self._signal_main_thread)
+
     # -- SIGTERM
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         now = self._now
         if callable(self._previous):
-            self._flush(Deadline.after(self._seconds()))
+            self._flush_beside()
             self._previous(number, frame)
         elif os.getpid() == _INIT:
-            self._flush(Deadline.after(self._seconds()))
+            self._flush_beside()
         elif now.closing and not now.closed:
             now.killed = True
         elif now.handling:

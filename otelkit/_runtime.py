@@ -122,7 +122,9 @@ class Telemetry:
             return delivered
 
         others = [self._own[signal].shutdown for signal in ("traces", "logs") if signal in self._own]
-        return run_against(deadline, [close, *others])
+        done = run_against(deadline, [close, *others])
+        pipeline.give_up()  # where the time was over before it came to that
+        return done
 
     def stats(self) -> Mapping[str, SignalStats]:
         """Tell what became of every span, log record and metric point of this process.

@@ -321,11 +321,15 @@ class Pipeline:
             return True
         self._closed = True
         delivered = self._send_all(deadline, closing=True)
-        left = {name: road.queue.abandon() for name, road in self._roads.items()}
-        self._failures.left(left)
+        self.give_up()
         for part in self._others:
             part.shutdown()
         return delivered
+
+    def give_up(self) -> None:
+        """Count what is still pending as lost, and say so; the last thing that happens. Idempotent."""
+        left = {name: road.queue.abandon() for name, road in self._roads.items()}
+        self._failures.left(left, {name: getattr(self._settings, name) for name in left})
 
     def _send_all(self, deadline: Deadline, *, closing: bool) -> bool:
         roads = list(self._roads.values())

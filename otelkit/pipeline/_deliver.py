@@ -119,9 +119,9 @@ class Carrier:
                 self._deliver(half)
             return
         self._queue.settle(batch, reason=_REASONS.get(answer.outcome), rejected=answer.rejected)
-        if answer.outcome == "delivered":
+        if answer.outcome == "delivered" and not answer.rejected:
             self._failures.delivered(self._name, self._signal)
-        if answer.outcome != "delivered" or answer.rejected:
+        else:
             self._failures.failed(self._name, self._signal, answer.reason)
 
     def _attempt(self, body: bytes) -> Answer:

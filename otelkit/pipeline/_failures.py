@@ -113,8 +113,8 @@ class Failures:
         """
         where = origin(signal.endpoint)
         with self._lock:
-            if silent and where is not None:
-                self._silent.add(where)
+            if where is not None:
+                (self._silent.add if silent else self._silent.discard)(where)
             self._causes[name] = (signal.shown_endpoint, cause)
         # One endpoint is usually that of all signals: the path differs, the trouble is the same.
         known = f"silent:{where}" if silent else f"failed:{where or signal.shown_endpoint}:{cause}"
@@ -127,12 +127,20 @@ class Failures:
         else:
             self._report(cause, name, signal)
 
-    def left(self, undelivered: Mapping[str, int]) -> None:
-        """Say what was not delivered when the process left; nothing where it is known that nobody listens."""
-        items = ", ".join(f"{count} {_ITEMS[name]}" for name, count in undelivered.items() if count)
-        if items and not self.unreachable():
-            causes = dict.fromkeys(f"{endpoint}: {cause}" for endpoint, cause in self._causes.values())
-            say(f"not delivered when the process left: {items} ({'; '.join(causes) or 'there was no time'})")
+    def left(self, undelivered: Mapping[str, int], signals: Mapping[str, Signal]) -> None:
+        """Say what was not delivered when the process left; nothing where it is known that nobody listens.
+
+        Args:
+            undelivered: How many items, by signal.
+            signals: Where they should have gone.
+        """
+        lost = {name: count for name, count in undelivered.items() if count}
+        if lost and not self.unreachable():
+            items = ", ".join(f"{count} {_ITEMS[name]}" for name, count in lost.items())
+            late = "there was no time"
+            causes = [self._causes.get(name, (signals[name].shown_endpoint, late)) for name in lost]
+            told = dict.fromkeys(f"{endpoint}: {cause}" for endpoint, cause in causes)
+            say(f"not delivered when the process left: {items} ({'; '.join(told)})")
 
     def _report(self, cause: str, name: str, signal: Signal) -> None:
         """Say how much was lost since the last line, at most once a minute."""

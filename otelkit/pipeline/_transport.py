@@ -112,6 +112,7 @@ def open_transport(name: str, signal: Signal) -> Transport:
         import_module("grpc")
         with contextlib.suppress(ImportError):  # a private name; grpc imports it with the first channel otherwise
             import_module("grpc._channel")
+            import_module("google.rpc.error_details_pb2")  # what `_retry_info` reads
         return _GRPC(name, signal)
     import_module("requests")
     import_module("netrc")  # of the standard library; requests imports it late
@@ -333,12 +334,12 @@ def _retry_info(metadata: Any) -> float | None:
     packed = next((value for key, value in metadata or () if key == "grpc-status-details-bin"), None)
     if packed is None:
         return None
-    from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]  # noqa: PLC0415  rarely needed
-        RetryInfo,
-    )
-    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # noqa: PLC0415  the same
-
     try:
+        from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]  # noqa: PLC0415  protobuf's own
+            RetryInfo,
+        )
+        from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # noqa: PLC0415  the same
+
         for detail in Status.FromString(packed).details:
             info = RetryInfo()
             if detail.Unpack(info):

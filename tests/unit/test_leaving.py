@@ -155,6 +155,19 @@ def test_handler_that_was_there_is_called_each_time_beside_a_flush(leaving: Leav
 
 
 @pytest.mark.usefixtures("sigterm")
+def test_a_receiver_that_had_all_the_time_beside_the_program_gets_little_more(telemetry: Telemetry) -> None:
+    telemetry.slow = threading.Event()
+    leaving = Leaving(telemetry.ways(), lambda: 0.2)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        leaving.install()
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(lambda: leaving._now.budget.left < 0.03, within=5, what="the budget's last tenth")
+    finally:
+        leaving.uninstall()
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_handler_that_was_there_waits_for_no_flush(leaving: Leaving, telemetry: Telemetry) -> None:
     telemetry.slow = threading.Event()
     calls: list[int] = []
