@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import count, islice
 from typing import Any
 
 CHILDREN = 4
+numbers = count()  # goes on where a process emits again, as one of a pool may
 
 
 def configure() -> None:
@@ -28,7 +30,7 @@ def emit(number: int) -> None:
     from opentelemetry import metrics, trace
 
     counter = metrics.get_meter("leaving").create_counter("leaving.done")
-    for index in range(number):
+    for index in islice(numbers, number):
         with trace.get_tracer("leaving").start_as_current_span(f"item {os.getpid()} {index}"):
             logging.getLogger("leaving").warning("done %d %d", os.getpid(), index)
             counter.add(1)
