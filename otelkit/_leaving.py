@@ -88,8 +88,8 @@ class Budget:
             self._since = time.monotonic()
 
     def tried(self) -> None:
-        """Note that a receiver had all this time already, beside a program that went on: a tenth is left for it."""
-        self._spent = max(self._spent, 0.9 * self._seconds())
+        """Note that a receiver had all this time already, beside a program that went on."""
+        self._spent = self._seconds()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[Deadline]:
@@ -261,7 +261,7 @@ class Leaving:
 
         return _Work(work, self._signal_main_thread)
 
-    def _flush_beside(self) -> None:
+    def flush_beside(self) -> None:
         """Begin to send what was emitted so far while the program goes on, and learn whether waiting later helps.
 
         Else a master that stops after its workers would wait for a dead receiver once more: their time, and its own.
@@ -280,10 +280,10 @@ class Leaving:
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         now = self._now
         if callable(self._previous):
-            self._flush_beside()
+            self.flush_beside()
             self._previous(number, frame)
         elif os.getpid() == _INIT:
-            self._flush_beside()
+            self.flush_beside()
         elif now.closing and not now.closed:
             now.killed = True
         elif now.handling:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -60,6 +61,10 @@ _on: list[bool] = []
 _ENDS = ("Server.startup", "Server.shutdown")
 """The public coroutine methods of `uvicorn.server` after which it may raise its signal. It looks them up when it calls
 them, so that they can be wrapped while it serves."""
+
+_SUPERVISORS = {"gunicorn.arbiter": "Arbiter.stop", "uvicorn.supervisors.multiprocess": "Multiprocess.terminate_all"}
+"""The methods by which the parent of worker processes has them stop. It waits for them, and then for its own telemetry:
+begun here, the two waits for a receiver that is gone are one."""
 
 _found: WeakKeyDictionary[Any, dict[int, Any]] = WeakKeyDictionary()
 """The signal handlers that a uvicorn server found and will restore."""
@@ -169,6 +174,8 @@ def flush_before_signals(leaving: Leaving) -> None:
     if "uvicorn.server" not in _hooked:
         _hooked.append("uvicorn.server")
         wrapt.register_post_import_hook(_hook_ends, "uvicorn.server")
+        for name in _SUPERVISORS:
+            wrapt.register_post_import_hook(_hook_supervisor, name)
 
 
 def _hook_ends(module: Any) -> None:
@@ -178,6 +185,17 @@ def _hook_ends(module: Any) -> None:
         wrapt.wrap_function_wrapper(module, "Server.capture_signals", _capturing)
         for method in _ENDS:
             wrapt.wrap_function_wrapper(module, method, _ended)
+
+
+def _hook_supervisor(module: Any) -> None:
+    with suppress(AttributeError):  # a version in which it is called otherwise
+        wrapt.wrap_function_wrapper(module, _SUPERVISORS[module.__name__], _stopping)
+
+
+def _stopping(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    for leaving in _leaving:
+        leaving.flush_beside()
+    return wrapped(*args, **kwargs)
 
 
 def _capturing(wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

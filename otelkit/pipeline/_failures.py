@@ -56,13 +56,13 @@ class Failures:
 
     def __init__(self, level: int = logging.WARNING, stats: Callable[[], Mapping[str, SignalStats]] = dict) -> None:
         self._level, self._stats = level, stats
+        self._watched: set[tuple[str, int]] = set()
+        self._silent: set[tuple[str, int]] = set()
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew, in a forked child too: what the parent said stays said, what it counted is its own."""
+        """Begin anew, in a forked child too: what the parent knows of endpoints holds, what it counted is its own."""
         self._lock = threading.RLock()
-        self._watched: set[tuple[str, int]] = set()
-        self._silent: set[tuple[str, int]] = set()
         self._causes: dict[str, tuple[str, str]] = {}
         self._told = 0
         self._told_at = -_MINUTE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
 import threading
 import time
@@ -155,14 +156,14 @@ def test_handler_that_was_there_is_called_each_time_beside_a_flush(leaving: Leav
 
 
 @pytest.mark.usefixtures("sigterm")
-def test_a_receiver_that_had_all_the_time_beside_the_program_gets_little_more(telemetry: Telemetry) -> None:
+def test_a_receiver_that_had_all_the_time_beside_the_program_gets_no_more(telemetry: Telemetry) -> None:
     telemetry.slow = threading.Event()
     leaving = Leaving(telemetry.ways(), lambda: 0.2)
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         leaving.install()
         signal.raise_signal(signal.SIGTERM)
-        wait_until(lambda: leaving._now.budget.left < 0.03, within=5, what="the budget's last tenth")
+        wait_until(lambda: leaving._now.budget.left == 0, within=5, what="an empty budget")
     finally:
         leaving.uninstall()
         signal.signal(signal.SIGTERM, before)
@@ -351,3 +352,23 @@ def test_server_flushes_only_before_a_signal_that_ends_the_process(  # noqa: PLR
     monkeypatch.setattr(servers, "_leaving", [leaving])
     stop(Server(captured), found)
     assert telemetry.asked == (["flush", "end spans", "flush"] if flushes else [])
+
+
+@pytest.mark.parametrize("name", servers._SUPERVISORS)
+def test_parent_of_workers_begins_its_flush_while_it_waits_for_them(
+    name: str, leaving: Leaving, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(name)
+    kind, method = servers._SUPERVISORS[name].split(".")
+    told: list[object] = []
+
+    def stop_workers(parent: object) -> None:
+        told.append(parent)
+
+    monkeypatch.setattr(getattr(module, kind), method, stop_workers)
+    monkeypatch.setattr(servers, "_leaving", [leaving])
+    servers._hook_supervisor(module)
+    parent = object()
+    getattr(module, kind).__dict__[method].__get__(parent)()
+    wait_until(lambda: telemetry.asked == ["flush"], within=5, what="a flush")
+    assert told == [parent]

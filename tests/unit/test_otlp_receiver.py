@@ -46,7 +46,7 @@ def assert_threads(number: int) -> None:
     deadline = time.monotonic() + 5
     while threading.active_count() > number and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert threading.active_count() == number
+    assert threading.active_count() <= number  # one of an earlier test may have ended meanwhile
 
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}

@@ -81,7 +81,7 @@ class Way:
     """A pipeline with providers on it, as `configure()` puts them together, and what is emitted through them."""
 
     def __init__(self, endpoint: str, *, resource: Resource | None = None, **settings: Any) -> None:
-        quiet: dict[str, Any] = {"environ": {}, "metric_interval": 3600.0, "timeout": 1.0, "span_delay": 0.01}
+        quiet: dict[str, Any] = {"environ": {}, "metric_interval": 3600.0, "timeout": 1.0, "span_delay": 60.0}
         self.settings = Settings(endpoint=endpoint, **(quiet | settings))
         self.pipeline = Pipeline(self.settings, resource)
         self.tracer_provider = TracerProvider(shutdown_on_exit=False)
@@ -188,7 +188,7 @@ class TestDelivery:
     @both_protocols
     def test_what_is_too_large_together_goes_in_halves(self, protocol: str) -> None:
         with scripted(protocol, Reply(status=413), Reply(status=413), Reply()) as (endpoint, script):
-            with way(endpoint, protocol=protocol, span_delay=60) as made:
+            with way(endpoint, protocol=protocol) as made:
                 made.spans("a", "b", "c", "d")
                 assert made.flush()
                 assert made.stats().delivered == 4
@@ -197,7 +197,7 @@ class TestDelivery:
     @both_protocols
     def test_what_is_too_large_alone_costs_itself(self, protocol: str) -> None:
         with scripted(protocol, Reply(status=413), Reply(status=413), Reply()) as (endpoint, _):
-            with way(endpoint, protocol=protocol, span_delay=60) as made:
+            with way(endpoint, protocol=protocol) as made:
                 made.spans("a", "b")
                 assert not made.flush()
                 stats = made.stats()
@@ -259,7 +259,7 @@ class TestDelivery:
             assert made.stats().emitted == 0
 
     def test_what_users_flush_at_the_provider_is_delivered(self) -> None:
-        with Receiver() as receiver, way(receiver.http_url, span_delay=60) as made:
+        with Receiver() as receiver, way(receiver.http_url) as made:
             made.spans("a")
             assert made.tracer_provider.force_flush(5000)
             assert len(receiver.spans()) == 1
@@ -343,7 +343,7 @@ class TestAccounts:
 
 class TestEnd:
     def test_everything_goes_out_and_then_nothing(self) -> None:
-        with Receiver() as receiver, way(receiver.http_url, span_delay=60) as made:
+        with Receiver() as receiver, way(receiver.http_url) as made:
             made.spans(*map(str, range(1500)))
             assert made.close()
             assert len(receiver.spans()) == 1500
@@ -467,6 +467,14 @@ class TestWords:
             lose()
             wait_until(lambda: said().count("\n") == 2, within=5, what="another line")
             assert "3 dropped (queue_full)" in said()
+
+    def test_a_forked_child_knows_that_nobody_listens(self, capfd: pytest.CaptureFixture[str]) -> None:
+        with way(f"http://127.0.0.1:{free_port()}") as made:
+            made.pipeline.probe()
+            wait_until(Said(capfd), within=5, what="a line")
+            assert made.pipeline.grace(5) < 1
+            made.pipeline._failures.renew()
+            assert made.pipeline.grace(5) < 1
 
 
 class Said:
