@@ -63,8 +63,8 @@ PROMISES = {
     "G7": Promise(
         "No loss is silent",
         "emitted = delivered + dropped + pending for each signal, and what was delivered is what the receiver "
-        "took; items on their way when the process left are pending, and may have arrived. Losses are named on "
-        "stderr, once a minute at most, and at the end.",
+        "took; one batch may be on its way when the process leaves, and arrive after it was counted. Losses are named "
+        "on stderr, once a minute at most, and at the end.",
         ("traces", "logs", "lines"),
     ),
     "G8": Promise(
