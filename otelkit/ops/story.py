@@ -290,6 +290,7 @@ class _Teller:
 
     def _log(self, entry: _Entry, log: LogRecord) -> Iterator[Text]:
         level, style = _severity(log)
+        level = self._clean(level)[:_TIMING]  # in this order: an escape is longer than what it shows
         body = Text(self._clean(_plain(log.body if log.body is not None else log.event_name)))
         said = dict(log.resource)
         if entry.owner is not None and entry.owner.span is not None:
@@ -304,7 +305,7 @@ class _Teller:
         told = bool(stack) and tuple(stack) in self._told_stacks
         if told:
             body.append("  ✗ above", "dim red")
-        mark = Text(f"{self._clean(level):<5} ", style)
+        mark = Text(f"{level:<5} ", style)
         yield from self._moment(entry, body, mark=mark, at="●", service=log.service)
         if error and not told:
             yield from self._row(entry.rest, entry.rest, error, mark=_FAILED, most=_MAX_MESSAGE_LINES)
@@ -492,7 +493,7 @@ def _severity(log: LogRecord) -> tuple[str, str]:
     for lowest, name, style in _SEVERITIES:
         if log.severity_number >= lowest:
             return name, style
-    return log.severity_text[:_TIMING] or "LOG", ""
+    return log.severity_text or "LOG", ""
 
 
 def _duration(ns: int) -> str:

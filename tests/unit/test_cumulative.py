@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import (
@@ -205,7 +205,12 @@ class World:
         return points(self.received[-1] if self.received else None)
 
     def collect_plain(self) -> dict[tuple[Any, ...], Point]:
-        return points(self.plain.get_metrics_data())
+        try:
+            return points(self.plain.get_metrics_data())
+        except Exception as error:
+            if "Incorrect merge scale" in str(error):
+                reject()  # a mistake in the SDK's own cumulative exponential histograms: nothing to compare with
+            raise
 
 
 @settings(deadline=None)

@@ -428,6 +428,11 @@ def escaped(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def test_a_severity_of_unprintable_characters_is_cut_as_it_is_shown() -> None:
+    log = LogRecord(severity_text="0\U00011aa3\U0002ebe1")
+    assert all(cell_len(line) <= 40 for line in story.render([], [log], width=1).splitlines())
+
+
 @settings(deadline=None)
 @given(st.lists(any_span, max_size=6), st.lists(any_log, max_size=4), st.integers(1, 200))
 def test_anything_renders_within_the_width_and_every_name_is_told(

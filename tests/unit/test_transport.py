@@ -109,7 +109,7 @@ class TestHTTP:
         ("value", "low", "high"),
         [
             ("7", 7, 7),
-            (format_datetime(datetime.now(UTC) + timedelta(seconds=600)), 500, 600),
+            (format_datetime(datetime.now(UTC) + timedelta(hours=6)), 3600, 6 * 3600),
             (format_datetime(datetime(2020, 1, 1, tzinfo=UTC)), 0, 0),
         ],
     )
