@@ -54,15 +54,13 @@ class Road:
     def send(self, encoded: Callable[[Any], bytes], thing: Any, *, error: bool) -> None:
         """Encode something and queue it. Never raises."""
         try:
-            data = encoded(thing)
-            resource = self.resource(thing.resource)
+            item = Item(encoded(thing), 1, self.resource(thing.resource), thing.instrumentation_scope)
         except Exception:  # noqa: BLE001  a poisoned item costs itself; the encoder is made so that none is
+            item = None
+        if item is None or not item.data:  # without bytes: no such thing, or no stack left to read it
             self.queue.lost(1, "invalid")
             return
-        if not data:  # no such thing, or no stack left to read it
-            self.queue.lost(1, "invalid")
-            return
-        self.queue.put(Item(data, 1, resource, thing.instrumentation_scope), error=error)
+        self.queue.put(item, error=error)
         self.carrier.start()
 
     def send_points(self, data: MetricsData) -> None:

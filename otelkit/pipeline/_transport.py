@@ -46,8 +46,9 @@ _WORTH_COMPRESSING = 1_024  # bytes; below, the header of gzip eats the gain
 _LEVEL = 1  # of gzip and deflate: a quarter of the time of level 9 for 3 % more bytes
 _LONGEST_REASON = 200
 _PROVIDERS = "opentelemetry_otlp_credential_provider"
+_USER_AGENT = f"otelkit/{version('otelkit')}"
 _GRPC_OPTIONS = (
-    ("grpc.primary_user_agent", f"otelkit/{version('otelkit')}"),
+    ("grpc.primary_user_agent", _USER_AGENT),
     # gRPC waits up to two minutes between attempts to connect; after an outage that is time in which items are shed.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 1_000),
@@ -183,7 +184,7 @@ class _HTTP:
     def _request(self, body: bytes) -> Any:
         import requests  # noqa: PLC0415  loaded by `open_transport`
 
-        headers = {"Content-Type": "application/x-protobuf", "User-Agent": f"otelkit/{version('otelkit')}"}
+        headers = {"Content-Type": "application/x-protobuf", "User-Agent": _USER_AGENT}
         return requests.Request("POST", self._signal.endpoint, headers={**headers, **self._signal.headers}, data=body)
 
     def close(self) -> None:
