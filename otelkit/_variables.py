@@ -162,6 +162,7 @@ _SAMPLING = "Traces"
 _METRICS = "Metrics"
 _LOGS = "Logs"
 _LIMITS = "Attribute limits"
+_TRUST = "Privacy and trust"
 _INSTRUMENTATION = "Instrumentation"
 _LAUNCHER = "Zero-code launcher"
 _FILE = "Configuration file"
@@ -448,6 +449,49 @@ VARIABLES: tuple[Variable, ...] = (
         kind=v.choice("auto", "json", "console"),
         specified="auto",
         fields=("log_format",),
+        source="otelkit",
+    ),
+    Variable(
+        name="OTELKIT_URL_QUERY_ALLOW",
+        group=_TRUST,
+        meaning="Keys of URL queries whose values are told; those of all others are redacted",
+        kind=v.NAMES,
+        fields=("url_query_allow",),
+        source="otelkit",
+    ),
+    Variable(
+        name="OTELKIT_BAGGAGE_KEYS",
+        group=_TRUST,
+        meaning="Keys of baggage that are copied to spans and log records; no other ever is",
+        kind=v.NAMES,
+        fields=("baggage_keys",),
+        source="otelkit",
+    ),
+    Variable(
+        name="OTELKIT_HTTP_PUBLIC_ENDPOINT",
+        group=_TRUST,
+        meaning="Whether the HTTP server stands at an edge: traces begin here, with a link to the caller's context",
+        kind=v.SWITCH,
+        specified="false",
+        fields=("http_public_endpoint",),
+        source="otelkit",
+    ),
+    Variable(
+        name="OTELKIT_TRACES_FORCED_PER_SECOND",
+        group=_SAMPLING,
+        meaning="Server spans of failed requests exported a second although they were not sampled; 0 for none",
+        kind=v.whole("0 or more", least=0),
+        specified="10",
+        fields=("forced_per_second",),
+        source="otelkit",
+    ),
+    Variable(
+        name="OTELKIT_METRIC_CARDINALITY_LIMIT",
+        group=_METRICS,
+        meaning="Attribute sets of one instrument; what is beyond them counts under `otel.metric.overflow`",
+        kind=v.whole("1 or more", least=1),
+        specified="2000",
+        fields=("metric_cardinality_limit",),
         source="otelkit",
     ),
     *_property(

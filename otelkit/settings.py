@@ -128,6 +128,7 @@ class Settings:
         sampler: Name of the sampler, for example "parentbased_traceidratio".
         sampler_arg: Share of traces from 0 to 1 that a traceidratio sampler keeps.
         id_generator: "random", or the entry point of an installed generator.
+        forced_per_second: Server spans of failed requests exported a second although they were not sampled.
         span_delay: Longest wait of a span for its batch.
         span_export_timeout: Upper bound for `timeout` of spans.
         span_queue_size: Spans that may wait.
@@ -140,6 +141,7 @@ class Settings:
         link_attribute_count_limit: Attributes of a span's link.
         metric_interval: Time between two exports of metrics.
         metric_timeout: Upper bound for `timeout` of metrics.
+        metric_cardinality_limit: Attribute sets of one instrument; what is beyond them shares one series.
         exemplar_filter: "trace_based", "always_on" or "always_off".
         temporality: "cumulative", "delta" or "lowmemory".
         histogram_aggregation: "explicit_bucket_histogram" or "base2_exponential_bucket_histogram".
@@ -153,6 +155,9 @@ class Settings:
         log_attribute_length_limit: Characters of a log record attribute's text; None for no limit.
         log_level: Level of the application's own records, for example `logging.INFO`.
         log_format: "auto", "json" or "console".
+        url_query_allow: Keys of URL queries whose values are told.
+        baggage_keys: Keys of baggage that are copied to spans and log records.
+        http_public_endpoint: The HTTP server stands at an edge: a caller's trace is linked to, not continued.
         semconv_opt_in: Areas with stable names beside "http" and "database".
         known_http_methods: Request methods that are reported by name.
         disabled_instrumentations: Libraries that are left alone.
@@ -196,6 +201,7 @@ class Settings:
     sampler: str = _UNSET
     sampler_arg: float | None = _UNSET
     id_generator: str = _UNSET
+    forced_per_second: int = _UNSET
     span_delay: float = _UNSET
     span_export_timeout: float = _UNSET
     span_queue_size: int = _UNSET
@@ -209,6 +215,7 @@ class Settings:
 
     metric_interval: float = _UNSET
     metric_timeout: float = _UNSET
+    metric_cardinality_limit: int = _UNSET
     exemplar_filter: str = _UNSET
     temporality: str = _UNSET
     histogram_aggregation: str = _UNSET
@@ -223,6 +230,10 @@ class Settings:
     log_attribute_length_limit: int | None = _UNSET
     log_level: int = _UNSET
     log_format: str = _UNSET
+
+    url_query_allow: tuple[str, ...] = _UNSET
+    baggage_keys: tuple[str, ...] = _UNSET
+    http_public_endpoint: bool = _UNSET
 
     semconv_opt_in: tuple[str, ...] = _UNSET
     known_http_methods: frozenset[str] = _UNSET

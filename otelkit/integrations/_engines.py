@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Observation
 
-from otelkit.integrations import _sql
+from otelkit import _sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

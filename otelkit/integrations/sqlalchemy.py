@@ -22,9 +22,9 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from otelkit import _serving
+from otelkit import _serving, _sql
 from otelkit.errors import SettingsError
-from otelkit.integrations import Verdict, _request, _sql
+from otelkit.integrations import Verdict, _request
 from otelkit.integrations._engines import Engines
 
 if TYPE_CHECKING:

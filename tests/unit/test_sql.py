@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otelkit.integrations import _sql
-from otelkit.integrations._sql import OPERATIONS, TEXT_LIMIT, grammar, read
+from otelkit import _sql
+from otelkit._sql import OPERATIONS, TEXT_LIMIT, grammar, read
 
 SECRET = "canary"
 
