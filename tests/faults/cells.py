@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from faults.received import Received, Sink
 
 ROOT = Path(__file__).resolve().parents[2]
+SETTLING = 3.0
+"""Seconds in which what a process sent before it ended must show; the sink may be busy with it."""
 
 
 # -- G1: SIGTERM
@@ -53,7 +55,7 @@ def sigterm(bench: Bench, server: str, protocol: str, count: int) -> None:
             sent = time.monotonic()
             took = timed_wait(process, within=90) - sent
         bench.verdict.equal("answered", requests.answered, count)
-        check_work(bench.verdict, sink.wait(complete(count), within=0.7), count)
+        check_work(bench.verdict, sink.wait(complete(count), within=SETTLING), count)
     bench.verdict.note("exit", f"{took:.2f} s")
     bench.verdict.equal("code", process.returncode, -signal.SIGTERM if server == "uvicorn" else 0)
 
@@ -67,7 +69,7 @@ def children(bench: Bench, method: str, end: str, protocol: str) -> None:
     with bench.sink() as sink:
         with bench.script("family", method, end, endpoint=sink.endpoint(protocol), protocol=protocol) as process:
             process.wait(within=120)
-        received = sink.wait(lambda received: len(received.bodies("child ")) >= 200, within=0.7)
+        received = sink.wait(_whole_family, within=SETTLING)
     verdict = bench.verdict
     verdict.equal("child spans", sum(span.name == "child" for span in received.spans), 200)
     verdict.equal("child logs", len(received.bodies("child ")), 200)
@@ -78,6 +80,11 @@ def children(bench: Bench, method: str, end: str, protocol: str) -> None:
     verdict.equal("duplicates", received.duplicates("child "), 0)
     codes = process.stdout.rpartition("codes ")[2].split()
     verdict.equal("codes", " ".join(codes), " ".join([{"return": "0", "raise": "1", "exit": "3"}[end]] * 4))
+
+
+def _whole_family(received: Received) -> bool:
+    spans = sum(span.name == "child" for span in received.spans)
+    return spans >= 200 and len(received.bodies("child ")) >= 200 and received.total(["adds"]) >= 201
 
 
 # -- G4: outages
@@ -147,7 +154,8 @@ class Timetable:
 # -- G5: leaving
 # -----------------------------------------------------------------------------------------------------
 
-LEAVING = 5.0
+# Seconds. The quick level tells a bound that is kept from none at all, on a machine that may do much else besides.
+LEAVING = {True: 5.0, False: 7.0}
 
 
 def leaving(bench: Bench, fault: str, protocol: str) -> None:
@@ -156,7 +164,7 @@ def leaving(bench: Bench, fault: str, protocol: str) -> None:
         with bench.script("emit", 1500, 0, 0, "end", endpoint=sink.endpoint(protocol), protocol=protocol) as process:
             ended = timed_wait(process, within=120)
         received = sink.read()
-    bench.verdict.within("exit", ended - main_done(process), LEAVING, " s")
+    bench.verdict.within("exit", ended - main_done(process), LEAVING[bench.full], " s")
     bench.verdict.equal("code", process.returncode, 0)
     if fault == "ok":
         check_items(bench, received, 1500)
@@ -169,7 +177,7 @@ def leaving_server(bench: Bench, server: str, fault: str, protocol: str) -> None
         sent = time.monotonic()
         process.signal(signal.SIGTERM)
         # What the server itself takes, with no kit at all: up to two seconds for gunicorn.
-        bench.verdict.within("exit", timed_wait(process, within=120) - sent, LEAVING + 2, " s")
+        bench.verdict.within("exit", timed_wait(process, within=120) - sent, LEAVING[bench.full] + 2, " s")
 
 
 def check_items(bench: Bench, received: Received, count: int) -> None:
@@ -342,9 +350,13 @@ def malformed(bench: Bench, protocol: str) -> None:
             requests = load.closed(port, range(50), path="/malformed/{}")
             process.signal(signal.SIGTERM)
             process.wait(within=60)
-        received = sink.wait(lambda received: len(received.bodies("user")) >= 1, within=0.7)
+        received = sink.wait(lambda received: _malformed(received) >= 50, within=SETTLING)
     bench.verdict.equal("answered 200", requests.answered, 50)
-    bench.verdict.equal("logs", sum(str(record.body).startswith("user") for record in received.logs), 50)
+    bench.verdict.equal("logs", _malformed(received), 50)
+
+
+def _malformed(received: Received) -> int:
+    return sum(str(record.body).startswith("user") for record in received.logs)
 
 
 # -- G14: again
