@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from otelkit.integrations import Verdict
     from otelkit.integrations.fastapi import FastAPIOptions
     from otelkit.integrations.sqlalchemy import SQLAlchemyOptions
+    from otelkit.redact import Redaction
 
 __all__ = [
     "FastAPIOptions",
@@ -71,6 +72,7 @@ def configure(
     log_processors: Sequence[LogRecordProcessor] = (),
     metric_readers: Sequence[MetricReader] = (),
     views: Sequence[View] = (),
+    redaction: Redaction | None = None,
     integrations: Mapping[str, Any] | None = None,
 ) -> Telemetry:
     """Wire traces, metrics and logs of this process to OTLP, and instrument the libraries it uses.
@@ -88,6 +90,7 @@ def configure(
         log_processors: Run beside otelkit's own, before it.
         metric_readers: Read beside otelkit's own.
         views: Views of the meter provider.
+        redaction: What counts as secret; None for the rules of docs/reference/redaction.md.
         integrations: By name: False leaves a library alone, True insists, an options object sets options.
 
     Returns:
@@ -114,6 +117,7 @@ def configure(
             log_processors=tuple(log_processors),
             metric_readers=tuple(metric_readers),
             views=tuple(views),
+            redaction=redaction,
             integrations=dict(integrations or {}),
         ),
     )

@@ -27,9 +27,9 @@ from opentelemetry.sdk.metrics import (
     TraceBasedExemplarFilter,
 )
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider, sampling
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
-from otelkit import _guard
+from otelkit import _guard, _sampling
 from otelkit._stderr import say
 from otelkit.pipeline import Deadline, run_against
 
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.metrics.view import View
     from opentelemetry.sdk.resources import ResourceDetector
-    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace import SpanProcessor, sampling
     from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+    from otelkit.redact import Redactor
     from otelkit.settings import Settings
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.43.0"
@@ -159,17 +160,8 @@ def _entry_point(group: str, name: str) -> Any:
 
 
 def sampler(settings: Settings) -> sampling.Sampler:
-    """Build the sampler that `OTEL_TRACES_SAMPLER` names; the argument was checked by `Settings`."""
-    ratio = 1.0 if settings.sampler_arg is None else settings.sampler_arg
-    known: dict[str, Callable[[], sampling.Sampler]] = {
-        "always_on": lambda: sampling.ALWAYS_ON,
-        "always_off": lambda: sampling.ALWAYS_OFF,
-        "traceidratio": lambda: sampling.TraceIdRatioBased(ratio),
-        "parentbased_always_on": lambda: sampling.DEFAULT_ON,
-        "parentbased_always_off": lambda: sampling.DEFAULT_OFF,
-        "parentbased_traceidratio": lambda: sampling.ParentBasedTraceIdRatio(ratio),
-    }
-    return known[settings.sampler]()
+    """Build the sampler that rules and `OTEL_TRACES_SAMPLER` describe; both were checked by `Settings`."""
+    return _sampling.of(settings)
 
 
 def _limit(value: int | None) -> int:
@@ -206,7 +198,11 @@ def kind(provider: object) -> str:
 
 
 def tracer_provider(
-    settings: Settings, described: Resource, chosen: sampling.Sampler | None, processors: Sequence[SpanProcessor]
+    settings: Settings,
+    described: Resource,
+    chosen: sampling.Sampler | None,
+    processors: Sequence[SpanProcessor],
+    redactor: Redactor | None = None,
 ) -> TracerProvider:
     """Build the tracer provider.
 
@@ -215,8 +211,10 @@ def tracer_provider(
         described: The resource.
         chosen: A sampler given in code; None takes the one that `settings` name.
         processors: In the order in which they see a span.
+        redactor: Redacts what those that are not ours see.
     """
     provider = _guard.TracerProvider(
+        redactor=redactor,
         sampler=chosen or sampler(settings),
         resource=described,
         shutdown_on_exit=False,
@@ -247,9 +245,19 @@ def meter_provider(
 
 
 def logger_provider(
-    settings: Settings, described: Resource, processors: Sequence[LogRecordProcessor]
+    settings: Settings,
+    described: Resource,
+    processors: Sequence[LogRecordProcessor],
+    redactor: Redactor | None = None,
 ) -> LoggerProvider:
-    """Build the logger provider."""
+    """Build the logger provider.
+
+    Args:
+        settings: Limits.
+        described: The resource.
+        processors: In the order in which they see a record.
+        redactor: Redacts what those that are not ours see.
+    """
     arguments: dict[str, Any] = {}
     # Older SDKs have the limits but no argument for them; they read the variables themselves.
     if "log_record_limits" in inspect.signature(LoggerProvider).parameters:
@@ -259,7 +267,7 @@ def logger_provider(
             max_log_record_attributes=settings.log_attribute_count_limit,
             max_log_record_attribute_length=_limit(settings.log_attribute_length_limit),
         )
-    provider = _guard.LoggerProvider(resource=described, shutdown_on_exit=False, **arguments)
+    provider = _guard.LoggerProvider(redactor=redactor, resource=described, shutdown_on_exit=False, **arguments)
     for processor in processors:
         provider.add_log_record_processor(processor)
     return provider

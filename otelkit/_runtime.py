@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from otelkit import _environment
 from otelkit._stderr import say
 from otelkit.errors import SettingsError
+from otelkit.redact import Redaction, Redactor
 from otelkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Objects:
     log_processors: Sequence[LogRecordProcessor] = ()
     metric_readers: Sequence[MetricReader] = ()
     views: Sequence[View] = ()
+    redaction: Redaction | None = None
     integrations: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -175,7 +177,7 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
     for problem in settings.problems:
         say(problem)
     if settings.disabled:
-        return _disabled(settings)
+        return _disabled(settings, objects)
     _environment.opt_into_stable_conventions(settings)
     _environment.make_propagators_importable(settings)
 
@@ -191,14 +193,18 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
     described = inherited or _providers.resource(
         settings, {**_providers.detected(settings.resource_detectors), **(objects.resource or {})}
     )
-    pipeline = Pipeline(settings, described if inherited is None else None)
+    redaction = _redaction(settings, objects.redaction)
+    redactors = {signal: Redactor(redaction) for signal in ("traces", "metrics", "logs")}
+    pipeline = Pipeline(settings, described if inherited is None else None, redactors)
     spine = (
         _Provision(
             signal="traces",
             existing=existing[0],
             add="add_span_processor",
             parts=lambda: [*objects.span_processors, *pipeline.span_processors()],
-            build=lambda parts: _providers.tracer_provider(settings, described, objects.sampler, parts),
+            build=lambda parts: _providers.tracer_provider(
+                settings, described, objects.sampler, parts, redactors["traces"]
+            ),
             publish=trace.set_tracer_provider,
         ),
         _Provision(
@@ -214,7 +220,7 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
             existing=existing[2],
             add="add_log_record_processor",
             parts=lambda: [*objects.log_processors, *pipeline.log_processors()],
-            build=lambda parts: _providers.logger_provider(settings, described, parts),
+            build=lambda parts: _providers.logger_provider(settings, described, parts, redactors["logs"]),
             publish=_logs.set_logger_provider,
         ),
     )
@@ -223,7 +229,12 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
 
     for line in _cannot_apply(kinds, objects):
         say(line)
-    roads = logs.install(settings, _logs.get_logger_provider() if kinds["logs"] != "foreign" else None)
+    roads = logs.install(
+        settings,
+        _logs.get_logger_provider() if kinds["logs"] != "foreign" else None,
+        redactors["logs"],
+        user_handlers=redaction.user_handlers,
+    )
     telemetry = Telemetry(
         settings=settings,
         resource=dict(described.attributes),
@@ -243,6 +254,12 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
     _announce(telemetry, roads)
     pipeline.probe()
     return telemetry
+
+
+def _redaction(settings: Settings, given: Redaction | None) -> Redaction:
+    """Join what code and what variables say about secrets."""
+    redaction = given or Redaction()
+    return replace(redaction, url_query_allow=redaction.url_query_allow | set(settings.url_query_allow))
 
 
 @contextlib.contextmanager
@@ -307,13 +324,14 @@ def _leave_well(telemetry: Telemetry, pipeline: Pipeline) -> None:
     servers.flush_before_signals(leaving)
 
 
-def _disabled(settings: Settings) -> Telemetry:
+def _disabled(settings: Settings, objects: Objects) -> Telemetry:
     """`OTEL_SDK_DISABLED`: no provider, no instrumentation, no thread; JSON logs still go to stdout."""
     from opentelemetry import _logs, metrics, trace  # noqa: PLC0415  the API alone
 
     from otelkit import logs  # noqa: PLC0415  keeps the import of otelkit light
 
-    logs.install(settings, None)
+    redaction = _redaction(settings, objects.redaction)
+    logs.install(settings, None, Redactor(redaction), user_handlers=redaction.user_handlers)
     return Telemetry(
         settings=settings,
         providers=dict.fromkeys(("traces", "metrics", "logs"), "disabled"),
@@ -355,20 +373,22 @@ def _cannot_apply(kinds: Mapping[str, str], objects: Objects) -> list[str]:
 
 
 def _propagate(settings: Settings) -> None:
-    """Set the propagators that code asked for; those of the variable are already there."""
-    if settings.origin("propagators") != "argument":
-        return
-    from importlib.metadata import entry_points  # noqa: PLC0415  rarely needed
+    """Set the propagators that code asked for, those of the variable are already there; bound what they read."""
+    from otelkit import _propagation  # noqa: PLC0415  keeps the import of otelkit light
 
-    from opentelemetry import propagate  # noqa: PLC0415
-    from opentelemetry.propagators.composite import CompositePropagator  # noqa: PLC0415
+    if settings.origin("propagators") == "argument":
+        from importlib.metadata import entry_points  # noqa: PLC0415  rarely needed
 
-    chosen = [
-        entry_point.load()()
-        for name in settings.propagators
-        for entry_point in list(entry_points(group="opentelemetry_propagator", name=name))[:1]
-    ]
-    propagate.set_global_textmap(CompositePropagator(chosen))
+        from opentelemetry import propagate  # noqa: PLC0415
+        from opentelemetry.propagators.composite import CompositePropagator  # noqa: PLC0415
+
+        chosen = [
+            entry_point.load()()
+            for name in settings.propagators
+            for entry_point in list(entry_points(group="opentelemetry_propagator", name=name))[:1]
+        ]
+        propagate.set_global_textmap(CompositePropagator(chosen))
+    _propagation.install(baggage_keys=settings.baggage_keys, public_endpoint=settings.http_public_endpoint)
 
 
 def _built_in() -> list[Integration]:
@@ -484,6 +504,7 @@ def _again(telemetry: Telemetry, settings: Settings | None, objects: Objects) ->
         "resource": objects.resource,
         "sampler": objects.sampler,
         "views": objects.views,
+        "redaction": objects.redaction,
     }
     ignored += [name for name, value in given.items() if value]
     late = {

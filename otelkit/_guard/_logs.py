@@ -21,28 +21,55 @@ from otelkit._guard._values import (
     note,
     shut_down,
 )
+from otelkit._passing import passing
 from otelkit._sanitise import text, type_name
+from otelkit.pipeline import Records, redact_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry._logs import LogRecord
 
+    from otelkit.redact import Redactor
+
 
 class _LogRecordProcessors(sdk_logs.LogRecordProcessor):
     """Tells each processor in turn, and goes on with the next when one raises.
 
     Not a subclass of the SDK's own: that one is public from 1.45 on only.
+
+    Args:
+        redactor: Knows what is secret; None where nothing is to be redacted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, redactor: Redactor | None) -> None:
+        self.redactor = redactor
         self._log_record_processors: tuple[sdk_logs.LogRecordProcessor, ...] = ()
 
     def add_log_record_processor(self, processor: sdk_logs.LogRecordProcessor) -> None:
         self._log_record_processors += (processor,)
 
     def on_emit(self, log_record: sdk_logs.ReadWriteLogRecord) -> None:
+        if passing.redacted or all(type(processor) is Records for processor in self._log_record_processors):
+            self._tell(log_record)
+            return
+        try:
+            if self.redactor is not None:
+                redact_record(log_record, self.redactor)
+        except Exception as error:  # noqa: BLE001  what cannot be redacted is not shown; ours redacts it itself
+            note("a log record before processors of the application", error)
+            self._tell(log_record, Records)
+            return
+        passing.redacted = True
+        try:
+            self._tell(log_record)
+        finally:
+            passing.redacted = False
+
+    def _tell(self, log_record: sdk_logs.ReadWriteLogRecord, kind: type = object) -> None:
         for processor in self._log_record_processors:
+            if not isinstance(processor, kind):
+                continue
             try:
                 processor.on_emit(log_record)
             except Exception as error:  # noqa: BLE001  a processor of the application's own
@@ -146,11 +173,12 @@ class LoggerProvider(sdk_logs.LoggerProvider):
     """The SDK's logger provider; what it hands out never raises into the application.
 
     Args:
+        redactor: Knows what processors of the application's own must not see; None to show them everything.
         options: Those of the SDK's provider, but for `multi_log_record_processor`.
     """
 
-    def __init__(self, **options: Any) -> None:
-        processors: Any = _LogRecordProcessors()
+    def __init__(self, *, redactor: Redactor | None = None, **options: Any) -> None:
+        processors: Any = _LogRecordProcessors(redactor)
         super().__init__(multi_log_record_processor=processors, **options)
 
     def get_logger(

@@ -26,10 +26,13 @@ from otelkit._guard._values import (
     shut_down,
 )
 from otelkit._sanitise import shown, type_name
+from otelkit.pipeline import RedactedSpan, Spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType, TracebackType
+
+    from otelkit.redact import Redactor
 
 # The code that runs inside `with use_span(...)` and `with tracer.start_as_current_span(...)`, wherever it was imported.
 _USE_SPAN = getattr(getattr(trace.use_span, "__wrapped__", None), "__code__", None)
@@ -139,7 +142,17 @@ class _Span(sdk_trace.Span):
 
 
 class _SpanProcessors(sdk_trace.SynchronousMultiSpanProcessor):
-    """Tells each processor in turn, and goes on with the next when one raises."""
+    """Tells each processor in turn, and goes on with the next when one raises.
+
+    Processors of others see an ended span redacted, as ours sends it.
+
+    Args:
+        redactor: Knows what is secret; None where nothing is to be redacted.
+    """
+
+    def __init__(self, redactor: Redactor | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # the base class has no types
+        self.redactor = redactor
 
     def on_start(self, span: sdk_trace.Span, parent_context: Context | None = None) -> None:
         span.__class__ = _Span
@@ -157,7 +170,14 @@ class _SpanProcessors(sdk_trace.SynchronousMultiSpanProcessor):
                 note(f"_on_ending() of {type_name(type(processor))}", error)
 
     def on_end(self, span: sdk_trace.ReadableSpan) -> None:
-        for processor in self._span_processors:
+        processors: Sequence[sdk_trace.SpanProcessor] = self._span_processors
+        if self.redactor is not None and any(type(processor) is not Spans for processor in processors):
+            try:
+                span = RedactedSpan(span, self.redactor)
+            except Exception as error:  # noqa: BLE001  what cannot be redacted is not shown; ours redacts it itself
+                note("a span before processors of the application", error)
+                processors = [processor for processor in processors if type(processor) is Spans]
+        for processor in processors:
             try:
                 processor.on_end(span)
             except Exception as error:  # noqa: BLE001  a processor of the application's own
@@ -218,11 +238,12 @@ class TracerProvider(sdk_trace.TracerProvider):
     """The SDK's tracer provider; what it hands out never raises into the application.
 
     Args:
+        redactor: Knows what processors of the application's own must not see; None to show them everything.
         options: Those of the SDK's provider, but for `active_span_processor`.
     """
 
-    def __init__(self, **options: Any) -> None:
-        processors: Any = _SpanProcessors()  # type: ignore[no-untyped-call]  # the base class has no types
+    def __init__(self, *, redactor: Redactor | None = None, **options: Any) -> None:
+        processors: Any = _SpanProcessors(redactor)
         super().__init__(active_span_processor=processors, **options)
 
     def get_tracer(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from structlog.typing import FilteringBoundLogger
 
+    from otelkit.redact import Redactor
     from otelkit.settings import Settings
 
 __all__ = ["OtlpProcessor", "Roads", "clean", "get_logger", "install", "roads", "uninstall"]
@@ -70,7 +71,13 @@ def roads(settings: Settings) -> tuple[bool, bool]:
     return "console" in requested or "otlp" not in requested, "otlp" in requested
 
 
-def install(settings: Settings, logger_provider: LoggerProvider | None) -> Roads:
+def install(
+    settings: Settings,
+    logger_provider: LoggerProvider | None,
+    redactor: Redactor | None = None,
+    *,
+    user_handlers: bool = False,
+) -> Roads:
     """Open the roads for every logger of this process; a second call replaces what the first one opened.
 
     Handlers, levels and structlog configurations that exist stay; those that come later neither lose nor double events.
@@ -78,6 +85,8 @@ def install(settings: Settings, logger_provider: LoggerProvider | None) -> Roads
     Args:
         settings: `logs_exporter_requested`, `log_level`, `log_format` and `service_name` apply.
         logger_provider: Where records go; None exports nothing.
+        redactor: Knows what is secret; None tells everything.
+        user_handlers: Whether handlers of the application get redacted records too.
 
     Returns:
         What was opened, as far as it is known now: who writes to stdout is decided event by event.
@@ -85,10 +94,14 @@ def install(settings: Settings, logger_provider: LoggerProvider | None) -> Roads
     wants_stdout, wants_otlp = roads(settings)
     people = settings.log_format == "console" or (settings.log_format == "auto" and _is_terminal())
     stdout = StdoutRoad(_service(settings, logger_provider), people=people, colors=people and _is_terminal())
+    exported = logger_provider if wants_otlp else None
+    otlp = None if exported is None else OtlpRoad(exported, redacted=redactor is not None)
     active = Active(
         stdout=stdout if wants_stdout else None,
-        otlp=OtlpRoad(logger_provider) if wants_otlp and logger_provider is not None else None,
+        otlp=otlp,
         level=settings.log_level,
+        redactor=redactor,
+        user_handlers=user_handlers,
     )
     with _lock:
         taken = _stdlib.root_console()

@@ -9,19 +9,23 @@ import os
 import re
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from structlog.dev import ConsoleRenderer, plain_traceback
 
+from otelkit._passing import passing
+
 if TYPE_CHECKING:
     from opentelemetry._logs import Logger, LoggerProvider
 
     from otelkit.logs._event import Event
+    from otelkit.redact import Redactor
 
 _NS = 1_000_000_000
 _SCOPE_LIMIT = 1_000
@@ -40,17 +44,19 @@ class OtlpRoad:
 
     Args:
         provider: Any provider of the OpenTelemetry logs API.
+        redacted: Whether events come here redacted, so that the pipeline need not look again.
     """
 
-    def __init__(self, provider: LoggerProvider) -> None:
+    def __init__(self, provider: LoggerProvider, *, redacted: bool = False) -> None:
         self._provider = provider
+        self._redacted = redacted
         self._loggers: dict[str, Logger] = {}
 
     def send(self, event: Event) -> None:
         """Emit one record. What is logged meanwhile, by processors or exporters, is not emitted in turn."""
         if getattr(_busy, "emitting", False):
             return
-        _busy.emitting = True
+        _busy.emitting, passing.redacted = True, self._redacted
         try:
             (self._loggers.get(event.logger) or self._logger(event.logger)).emit(
                 timestamp=event.time_ns,
@@ -62,7 +68,7 @@ class OtlpRoad:
                 event_name=event.body if _EVENT_NAME.fullmatch(event.body) else None,
             )
         finally:
-            _busy.emitting = False
+            _busy.emitting = passing.redacted = False
 
     def _logger(self, name: str) -> Logger:
         if len(self._loggers) >= _SCOPE_LIMIT:
@@ -160,11 +166,15 @@ class Active:
         stdout: The way to stdout, None where nothing of ours is written there.
         otlp: The way to OTLP, None where nothing is exported.
         level: Least severe level of our own loggers, and of a root logger that nobody configured.
+        redactor: Knows what is secret; None tells everything.
+        user_handlers: Whether handlers of the application get redacted records too.
     """
 
     stdout: StdoutRoad | None
     otlp: OtlpRoad | None
     level: int
+    redactor: Redactor | None = None
+    user_handlers: bool = False
 
     def deliver(self, event: Event, *, stdout: bool, otlp: bool) -> None:
         """Send an event on its roads. Never raises.
@@ -176,6 +186,12 @@ class Active:
         """
         if event.context and is_own_traffic(event.logger):
             return
+        if self.redactor is not None and ((otlp and self.otlp is not None) or (stdout and self.stdout is not None)):
+            try:
+                event = _redacted(event, self.redactor)
+            except Exception:  # noqa: BLE001  what cannot be redacted is not told
+                note("log.redaction.failed")
+                return
         if otlp and self.otlp is not None:
             try:
                 self.otlp.send(event)
@@ -186,6 +202,16 @@ class Active:
                 self.stdout.send(event)
             except Exception:  # noqa: BLE001  the line is lost, the record is not
                 note("log.write.failed")
+
+
+def _redacted(event: Event, redactor: Redactor) -> Event:
+    """Return an event without what is secret in it: the very same where nothing is, as others may look at it too."""
+    fields = event.fields
+    body = redactor.text(event.body)
+    told = {redactor.text(key): redactor.plain(key, value) for key, value in fields.items()}
+    if body is event.body and told.keys() == fields.keys() and all(map(is_, told.values(), fields.values())):
+        return event
+    return replace(event, body=body, fields=told)
 
 
 def is_own_traffic(logger: str) -> bool:

@@ -27,27 +27,33 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+    from otelkit.redact import Redactor
+
 VALUE_LIMIT = 256 * 1024
 """Characters of one text, bytes of one bytes value; what is cut off is counted at its end."""
 ITEM_LIMIT = 1024 * 1024
 """Bytes of one encoded item: a quarter of what gRPC receivers take in one message by default."""
 
 
-class _Limits(NamedTuple):
-    """How much of an item is told."""
+class _Telling(NamedTuple):
+    """How much of an item is told, and what of it nobody may know."""
 
     text: int  # characters of a text, bytes of a bytes value
     items: int  # values in one list or mapping
     depth: int  # lists and mappings inside each other; parsers stop at 100 messages, which are 3 for each mapping
     parts: int  # attributes, events, links and exemplars, of each
+    redactor: Redactor | None
+    # Memos, emptied when full. Encoded attributes by key, value and type, as 1, 1.0 and True are equal; and the first
+    # half of them, by key.
+    pairs: dict[tuple[Any, Any, type], bytes]
+    keys: dict[str, bytes]
 
 
-_FULL = _Limits(text=VALUE_LIMIT, items=ITEM_LIMIT, depth=30, parts=ITEM_LIMIT)
-_STEPS = (
-    _FULL,
-    _Limits(text=16 * 1024, items=100, depth=6, parts=128),
-    _Limits(text=1024, items=20, depth=3, parts=32),
-    _Limits(text=256, items=0, depth=0, parts=0),  # ids, names, times and counts: it always fits
+_SIZES = (
+    (VALUE_LIMIT, ITEM_LIMIT, 30, ITEM_LIMIT),
+    (16 * 1024, 100, 6, 128),
+    (1024, 20, 3, 32),
+    (256, 0, 0, 0),  # ids, names, times and counts: it always fits
 )
 
 
@@ -55,47 +61,56 @@ class _TooLargeError(Exception):
     """The item is above ITEM_LIMIT already: what is left of it need not be looked at."""
 
 
-def span(span: ReadableSpan) -> bytes:
-    """Encode an ended span as an element of `ScopeSpans.spans`.
-
-    Returns:
-        At most ITEM_LIMIT bytes, tag and length included; empty where it is no span at all, or no stack is left.
-    """
-    try:
-        return _element(b"\x12", _fitted(_span, span))
-    except RecursionError:
-        return b""
-
-
-def log_record(record: ReadableLogRecord) -> bytes:
-    """Encode a log record as an element of `ScopeLogs.log_records`.
-
-    Returns:
-        At most ITEM_LIMIT bytes, tag and length included; empty where it is no record at all, or no stack is left.
-    """
-    try:
-        return _element(b"\x12", _fitted(_log_record, record))
-    except RecursionError:
-        return b""
-
-
-def metric(metric: Metric, max_bytes: int = ITEM_LIMIT) -> list[tuple[bytes, int]]:
-    """Encode a metric as elements of `ScopeMetrics.metrics`, each with as many of the points as fit.
-
-    A point that cannot be told in `max_bytes` without losing attributes is left out: it would count for another
-    series. So the counts may add up to less than the metric has.
+class Encoder:
+    """Encodes items one by one, with what is secret in them replaced.
 
     Args:
-        metric: What a metric reader collected of one instrument.
-        max_bytes: Bytes of one element, tag and length included.
-
-    Returns:
-        The elements, and how many data points each holds.
+        redactor: Knows what is secret; None where the items have been redacted already. What it counts in an item that
+            is told twice, as it is too large to be told whole, it counts twice.
     """
-    try:
-        return _metric(metric, max_bytes)
-    except Exception:  # noqa: BLE001  objects of somebody else's SDK or pipeline: an exporter must survive them
-        return []
+
+    def __init__(self, redactor: Redactor | None = None) -> None:
+        self._steps = tuple(_Telling(*sizes, redactor, {}, {}) for sizes in _SIZES)
+
+    def span(self, span: ReadableSpan) -> bytes:
+        """Encode an ended span as an element of `ScopeSpans.spans`.
+
+        Returns:
+            At most ITEM_LIMIT bytes, tag and length included; empty where it is no span at all, or no stack is left.
+        """
+        try:
+            return _element(b"\x12", _fitted(_span, span, self._steps))
+        except RecursionError:
+            return b""
+
+    def log_record(self, record: ReadableLogRecord) -> bytes:
+        """Encode a log record as an element of `ScopeLogs.log_records`.
+
+        Returns:
+            At most ITEM_LIMIT bytes, tag and length included; empty where it is no record at all, or no stack is left.
+        """
+        try:
+            return _element(b"\x12", _fitted(_log_record, record, self._steps))
+        except RecursionError:
+            return b""
+
+    def metric(self, metric: Metric, max_bytes: int = ITEM_LIMIT) -> list[tuple[bytes, int]]:
+        """Encode a metric as elements of `ScopeMetrics.metrics`, each with as many of the points as fit.
+
+        A point that cannot be told in `max_bytes` without losing attributes is left out: it would count for another
+        series. So the counts may add up to less than the metric has.
+
+        Args:
+            metric: What a metric reader collected of one instrument.
+            max_bytes: Bytes of one element, tag and length included.
+
+        Returns:
+            The elements, and how many data points each holds.
+        """
+        try:
+            return _metric(metric, max_bytes, self._steps)
+        except Exception:  # noqa: BLE001  objects of somebody else's SDK or pipeline: an exporter must survive them
+            return []
 
 
 def request(groups: Iterable[tuple[Resource, InstrumentationScope | None, Sequence[bytes]]]) -> bytes:
@@ -210,21 +225,21 @@ def _id(tag_and_size: bytes, value: Any) -> bytes:
 
 def _utf8(value: Any, limit: int) -> bytes:
     """Turn whatever stands where text belongs into text: names, messages, keys."""
-    kind = type(value)
-    if kind is str and len(value) <= limit:
+    if type(value) is str and len(value) <= limit:
         try:
-            return value.encode()  # type: ignore[no-any-return]  # a str
+            return value.encode()
         except UnicodeEncodeError:
             return text(value, limit).encode()
-    if value is None:
-        return b""
+    return b"" if value is None else text(_as_text(value), limit).encode()
+
+
+def _as_text(value: Any) -> str:
+    kind = type(value)
     if issubclass(kind, str):
-        value = str.__str__(value)
-    elif issubclass(kind, bytes):
-        value = bytes.decode(value, "utf-8", "backslashreplace")
-    else:
-        value = str(clean(value))  # cleaned first, as the text of a list of lists may have no end
-    return text(value, limit).encode()
+        return str.__str__(value)
+    if issubclass(kind, bytes):
+        return bytes.decode(value, "utf-8", "backslashreplace")
+    return str(clean(value))  # cleaned first, as the text of a list of lists may have no end
 
 
 def _string(tag: bytes, value: Any, limit: int) -> bytes:
@@ -232,11 +247,38 @@ def _string(tag: bytes, value: Any, limit: int) -> bytes:
     return b"".join((tag, _varint(len(raw)), raw)) if raw else b""
 
 
+_MARGIN = 4096  # characters behind those that are told, so that a secret at the end is seen whole
+_NOTE = 64  # characters, at most, that say how much was left out
+
+
+def _redacted(value: str, telling: _Telling, key: str) -> str:
+    """Replace what is secret in the text that stands under a key; the same object where nothing is."""
+    redactor = telling.redactor
+    if redactor is None:
+        return value
+    if len(value) <= telling.text + _MARGIN:
+        return redactor.value(key, value)
+    # Half a secret may stand at the end of what is looked at, and is not told.
+    told = redactor.value(key, value[: telling.text + _MARGIN])[: telling.text - _NOTE]
+    return f"{told}… ({len(value) - len(told)} more characters)"
+
+
+def _told(tag: bytes, value: Any, telling: _Telling, key: str = "") -> bytes:
+    """Encode a name or a message without what is secret in it.
+
+    Args:
+        tag: Of its field.
+        value: It, or whatever stands in its place.
+        telling: How much of it is told.
+        key: The attribute that it is like.
+    """
+    if value is not None and telling.redactor is not None:
+        value = _redacted(value if type(value) is str else _as_text(value), telling, key)
+    return _string(tag, value, telling.text)
+
+
 _MEMO_ENTRIES = 4096
 _MEMO_BYTES = 192  # of a pair or a key: longer ones seldom come twice
-# Encoded attributes by key, value and type, as 1, 1.0 and True are equal; and the first half of them, by key.
-_PAIRS: dict[tuple[Any, Any, type], bytes] = {}
-_KEYS: dict[str, bytes] = {}
 
 
 def _remember(memo: dict[Any, bytes], key: Any, encoded: bytes) -> None:
@@ -245,7 +287,7 @@ def _remember(memo: dict[Any, bytes], key: Any, encoded: bytes) -> None:
     memo[key] = encoded
 
 
-def _attributes(attributes: Any, limits: _Limits) -> tuple[list[bytes], int]:
+def _attributes(attributes: Any, telling: _Telling) -> tuple[list[bytes], int]:
     """Encode attributes as `KeyValue` messages behind their lengths, tags left out, and count those that are not there.
 
     Raises:
@@ -259,17 +301,17 @@ def _attributes(attributes: Any, limits: _Limits) -> tuple[list[bytes], int]:
         plain = None
     if type(plain) is not dict:
         plain = _read(attributes)
-    known = _PAIRS.get
+    known = telling.pairs.get
     pairs: list[bytes] = []
     size = 0
-    for key, value in plain.items() if len(plain) <= limits.parts else islice(plain.items(), limits.parts):
+    for key, value in plain.items() if len(plain) <= telling.parts else islice(plain.items(), telling.parts):
         kind = type(value)
         if kind is str or kind is int or kind is bool:
             pair = known((key, value, kind))
             if pair is not None:
                 pairs.append(pair)
                 continue
-        pair = _pair(key, value, limits, limits.depth)
+        pair = _pair(key, value, telling, telling.depth)
         if pair is not None:
             pairs.append(pair)
             size += len(pair)
@@ -286,56 +328,98 @@ def _read(attributes: Any) -> dict[Any, Any]:
         return {}
 
 
-def _pair(key: Any, value: Any, limits: _Limits, depth: int) -> bytes | None:
+def _pair(key: Any, value: Any, telling: _Telling, depth: int) -> bytes | None:
     """Encode a `KeyValue` behind its length; None where there is no key."""
     exact = type(key) is str
-    head = _KEYS.get(key) if exact else None
+    head = telling.keys.get(key) if exact else None
     if head is None:
-        head = _string(b"\x0a", "None" if key is None else key, limits.text)
+        head = _key(key, telling)
         if not head:
             return None
-        head += b"\x12"
-        if exact and len(head) <= _MEMO_BYTES:
-            _remember(_KEYS, key, head)
-    body = _value(value, limits, depth)
+    kind = type(value)
+    told = value
+    if telling.redactor is not None:
+        name = key if exact else _as_text(key)
+        told = telling.redactor.secret(name) or (_redacted(value, telling, name) if kind is str else value)
+        body = _text(told, telling) if type(told) is str else _value(told, telling, depth, name)
+    else:
+        body = _value(value, telling, depth)
     size = _varint(len(body))
     pair = b"".join((_varint(len(head) + len(size) + len(body)), head, size, body))
-    kind = type(value)
-    if exact and (kind is str or kind is int or kind is bool) and len(pair) <= _MEMO_BYTES:
-        _remember(_PAIRS, (key, value, kind), pair)
+    # What was redacted is not remembered: it counts every time.
+    if exact and told is value and (kind is str or kind is int or kind is bool) and len(pair) <= _MEMO_BYTES:
+        _remember(telling.pairs, (key, value, kind), pair)
     return pair
 
 
-def _value(value: Any, limits: _Limits, depth: int) -> bytes:  # noqa: PLR0911  one line per kind of value
+def _key(key: Any, telling: _Telling) -> bytes:
+    """Encode the key of a `KeyValue`, and the tag of its value; empty where there is none."""
+    head = _told(b"\x0a", "None" if key is None else key, telling)
+    if not head:
+        return b""
+    head += b"\x12"
+    if type(key) is str and len(head) <= _MEMO_BYTES:
+        _remember(telling.keys, key, head)
+    return head
+
+
+def _text(told: str, telling: _Telling) -> bytes:
+    raw = _utf8(told, telling.text)
+    return b"".join((b"\x0a", _varint(len(raw)), raw))
+
+
+_LARGE = 10**12  # the least number that a card's may be
+
+
+def _value(value: Any, telling: _Telling, depth: int, key: str = "") -> bytes:  # noqa: PLR0911  one line per kind of value
     """Encode the content of an `AnyValue`.
+
+    Args:
+        value: The value.
+        telling: How much of it is told.
+        depth: How many lists and mappings may still be inside each other.
+        key: What it stands under.
 
     Raises:
         _TooLargeError: It is.
     """
     kind = type(value)
     if kind is str:
-        raw = _utf8(value, limits.text)
-        return b"".join((b"\x0a", _varint(len(raw)), raw))
+        return _text(_redacted(value, telling, key), telling)
     if kind is bool:
         return b"\x10\x01" if value else b"\x10\x00"
     if kind is int and -_LONG <= value < _LONG:
-        return b"\x18" + _varint(value & _UNSIGNED)
+        hidden = _hidden(str(value), telling, key) if value >= _LARGE else None
+        return b"\x18" + _varint(value & _UNSIGNED) if hidden is None else _text(hidden, telling)
     if kind is float:
         return b"\x21" + _DOUBLE(value)
     if value is None:
         return b""
     if kind is tuple or kind is list:
-        return _array(value, limits, depth)
+        return _array(value, telling, depth, key)
     if kind is dict:
-        return _mapping(value.copy(), limits, depth)
+        return _mapping(value.copy(), telling, depth)
     if kind is bytes:
-        if len(value) > limits.text:
-            value = value[: limits.text] + f"… ({len(value) - limits.text} more bytes)".encode()
-        return b"".join((b"\x3a", _varint(len(value)), value))
-    return _other(value, limits, depth)
+        return _bytes(value, telling, key)
+    return _other(value, telling, depth, key)
 
 
-def _other(value: Any, limits: _Limits, depth: int) -> bytes:
+def _bytes(value: bytes, telling: _Telling, key: str) -> bytes:
+    hidden = _hidden(value[: telling.text + _MARGIN].decode("utf-8", "backslashreplace"), telling, key)
+    if hidden is not None:
+        return _text(hidden, telling)
+    if len(value) > telling.text:
+        value = value[: telling.text] + f"… ({len(value) - telling.text} more bytes)".encode()
+    return b"".join((b"\x3a", _varint(len(value)), value))
+
+
+def _hidden(shown: str, telling: _Telling, key: str) -> str | None:
+    """Redact the text of what is no text; None where nothing in it is secret."""
+    told = _redacted(shown, telling, key)
+    return None if told is shown else told
+
+
+def _other(value: Any, telling: _Telling, depth: int, key: str) -> bytes:
     """Encode what is of none of the plain types: their subclasses as what they are, the rest as text shows it."""
     kind = type(value)
     plain: Any
@@ -349,59 +433,59 @@ def _other(value: Any, limits: _Limits, depth: int) -> bytes:
         elif issubclass(kind, bytes | bytearray):
             plain = b"".join((value,))
         elif isinstance(value, Sequence) and not isinstance(value, str | memoryview):
-            return _array(value, limits, depth)
+            return _array(value, telling, depth, key)
         elif isinstance(value, Mapping):
-            return _mapping(value, limits, depth)
+            return _mapping(value, telling, depth)
         else:
             plain = clean(value)
     except _TooLargeError:
         raise
     except Exception:  # noqa: BLE001  any code of the application may run in there
         plain = f"<unreadable {kind.__name__}>"
-    return _value(plain, limits, depth)
+    return _value(plain, telling, depth, key)
 
 
 _DEEPER = "…"
 
 
-def _array(values: Sequence[Any], limits: _Limits, depth: int) -> bytes:
+def _array(values: Sequence[Any], telling: _Telling, depth: int, key: str) -> bytes:
     if not depth:
-        return _value(_DEEPER, limits, depth)
-    _refuse_endless(values, limits)
+        return _value(_DEEPER, telling, depth)
+    _refuse_endless(values, telling)
     parts: list[bytes] = []
     size = 0
-    for value in islice(values, limits.items):
-        body = _value(value, limits, depth - 1)
+    for value in islice(values, telling.items):
+        body = _value(value, telling, depth - 1, key)
         parts += (b"\x0a", _varint(len(body)), body)
         size += len(body) + 2
         if size > ITEM_LIMIT:
             raise _TooLargeError
-    if len(values) > limits.items:
-        parts.append(_element(b"\x0a", _value(f"… ({len(values) - limits.items} more items)", limits, depth)))
+    if len(values) > telling.items:
+        parts.append(_element(b"\x0a", _value(f"… ({len(values) - telling.items} more items)", telling, depth)))
     return _element(b"\x2a", b"".join(parts))
 
 
-def _mapping(values: Mapping[Any, Any], limits: _Limits, depth: int) -> bytes:
+def _mapping(values: Mapping[Any, Any], telling: _Telling, depth: int) -> bytes:
     if not depth:
-        return _value(_DEEPER, limits, depth)
-    _refuse_endless(values, limits)
+        return _value(_DEEPER, telling, depth)
+    _refuse_endless(values, telling)
     pairs: list[bytes] = []
     size = 0
-    for key, value in islice(values.items(), limits.items):
-        pair = _pair(key, value, limits, depth - 1)
+    for key, value in islice(values.items(), telling.items):
+        pair = _pair(key, value, telling, depth - 1)
         if pair is not None:
             pairs.append(pair)
             size += len(pair) + 1
             if size > ITEM_LIMIT:
                 raise _TooLargeError
-    if len(values) > limits.items:
-        pairs += filter(None, [_pair(_DEEPER, f"({len(values) - limits.items} more items)", limits, depth)])
+    if len(values) > telling.items:
+        pairs += filter(None, [_pair(_DEEPER, f"({len(values) - telling.items} more items)", telling, depth)])
     return _element(b"\x32", _repeated(b"\x0a", pairs))
 
 
-def _refuse_endless(values: Sequence[Any] | Mapping[Any, Any], limits: _Limits) -> None:
+def _refuse_endless(values: Sequence[Any] | Mapping[Any, Any], telling: _Telling) -> None:
     """Save the time of encoding what cannot fit: a value in a list or mapping takes two bytes at least."""
-    if 2 * min(len(values), limits.items) > ITEM_LIMIT:
+    if 2 * min(len(values), telling.items) > ITEM_LIMIT:
         raise _TooLargeError
 
 
@@ -410,11 +494,13 @@ def _repeated(tag: bytes, messages: Sequence[bytes]) -> bytes:
     return tag + tag.join(messages) if messages else b""
 
 
-def _fitted(encode: Callable[[Any, _Limits], bytes], item: Any, max_bytes: int = ITEM_LIMIT - 8) -> bytes | None:
+def _fitted(
+    encode: Callable[[Any, _Telling], bytes], item: Any, steps: Sequence[_Telling], max_bytes: int = ITEM_LIMIT - 8
+) -> bytes | None:
     """Encode an item with as much as fits; None where not even the least can be told."""
-    for limits in _STEPS:
+    for telling in steps:
         try:
-            message = encode(item, limits)
+            message = encode(item, telling)
         except Exception:  # noqa: BLE001, S112  too large, no stack left, no such item: less of it may go
             continue
         if len(message) <= max_bytes:
@@ -424,27 +510,28 @@ def _fitted(encode: Callable[[Any, _Limits], bytes], item: Any, max_bytes: int =
 
 # Spans.
 
+_TRACE_STATE_LIMIT = 512
+_OWN_ENTRY = "ot"  # of OpenTelemetry: the threshold by which a trace was sampled
+
 _KINDS = tuple(b"\x30" + _varint(kind + 1) for kind in range(5))
 _CODES = (b"", b"\x18\x01", b"\x18\x02")
 _HERE = b"\x00\x01\x00\x00"  # the flags of a context that is known not to be remote
 _REMOTE = b"\x00\x03\x00\x00"
 
 
-def _span(span: ReadableSpan, limits: _Limits) -> bytes:
+def _span(span: ReadableSpan, telling: _Telling) -> bytes:
     context: Any = span.get_span_context()
     parent = span.parent
-    name = _utf8(span.name, limits.text)
-    attributes, attributes_left_out = _attributes(span.attributes, limits)
-    events, events_left_out = _messages(b"\x5a", span.events, _event, limits)
-    links, links_left_out = _messages(b"\x6a", span.links, _link, limits)
+    name = _told(b"\x2a", span.name, telling) or b"\x2a\x00"
+    attributes, attributes_left_out = _attributes(span.attributes, telling)
+    events, events_left_out = _messages(b"\x5a", span.events, _event, telling)
+    links, links_left_out = _messages(b"\x6a", span.links, _link, telling)
     return b"".join(
         (
             _id(b"\x0a\x10", context.trace_id),
             _id(b"\x12\x08", context.span_id),
-            _trace_state(context.trace_state, limits),
+            _trace_state(context.trace_state, telling, foreign=parent is None or bool(parent.is_remote)),
             b"" if parent is None else _id(b"\x22\x08", parent.span_id),
-            b"\x2a",
-            _varint(len(name)),
             name,
             _member(_KINDS, span.kind),
             _span_times(span.start_time, span.end_time),
@@ -454,7 +541,7 @@ def _span(span: ReadableSpan, limits: _Limits) -> bytes:
             _count(b"\x60", span.dropped_events + events_left_out),
             links,
             _count(b"\x70", span.dropped_links + links_left_out),
-            _status(span.status, limits),
+            _status(span.status, telling),
             b"\x85\x01",
             _REMOTE if parent is not None and parent.is_remote else _HERE,
         )
@@ -462,7 +549,7 @@ def _span(span: ReadableSpan, limits: _Limits) -> bytes:
 
 
 def _messages(
-    tag: bytes, things: Sequence[Any], encode: Callable[[Any, _Limits], bytes], limits: _Limits
+    tag: bytes, things: Sequence[Any], encode: Callable[[Any, _Telling], bytes], telling: _Telling
 ) -> tuple[bytes, int]:
     """Encode the last of several things, as what ended badly stands there, and count those that are not told.
 
@@ -471,11 +558,11 @@ def _messages(
     """
     if not things:
         return b"", 0
-    left_out = max(0, len(things) - limits.parts)
+    left_out = max(0, len(things) - telling.parts)
     parts: list[bytes] = []
     size = 0
     for thing in things[left_out:] if left_out else things:
-        message = encode(thing, limits)
+        message = encode(thing, telling)
         parts += (tag, _varint(len(message)), message)
         size += len(message) + 2
         if size > ITEM_LIMIT:
@@ -498,35 +585,48 @@ def _member(encoded: Sequence[bytes], member: Any) -> bytes:
         return encoded[0]
 
 
-def _trace_state(state: Any, limits: _Limits) -> bytes:
-    return _string(b"\x1a", ",".join([f"{key}={value}" for key, value in state.items()]), limits.text) if state else b""
+def _trace_state(state: Any, telling: _Telling, *, foreign: bool) -> bytes:
+    """Encode a trace state: our own entry, and where the trace enters the process what others wrote, too.
+
+    Whoever calls may write 32 entries of 512 characters. They are passed on, but told once, and whole entries up to
+    what a vendor must pass on at least (W3C Trace Context, 3.3.1.5): the first were written last.
+    """
+    if not state:
+        return b""
+    told: list[str] = []
+    left = _TRACE_STATE_LIMIT
+    for key, value in state.items():
+        entry = f"{key}={value}"
+        if (foreign or key == _OWN_ENTRY) and (left := left - len(entry) - bool(told)) >= 0:
+            told.append(entry)
+    return _told(b"\x1a", ",".join(told), telling)
 
 
-def _status(status: Any, limits: _Limits) -> bytes:
+def _status(status: Any, telling: _Telling) -> bytes:
     if status is None:
         return b""
     code = _member(_CODES, status.status_code)
     description = status.description
     if description is None:
         return b"\x7a" + _varint(len(code)) + code
-    return _element(b"\x7a", _string(b"\x12", description, limits.text) + code)
+    return _element(b"\x7a", _told(b"\x12", description, telling, "otel.status_description") + code)
 
 
-def _event(event: Any, limits: _Limits) -> bytes:
-    attributes, left_out = _attributes(event.attributes, limits)
+def _event(event: Any, telling: _Telling) -> bytes:
+    attributes, left_out = _attributes(event.attributes, telling)
     return b"".join(
         (
             _fixed64(b"\x09", event.timestamp),
-            _string(b"\x12", event.name, limits.text),
+            _told(b"\x12", event.name, telling),
             _repeated(b"\x1a", attributes),
             _count(b"\x20", event.dropped_attributes + left_out),
         )
     )
 
 
-def _link(link: Any, limits: _Limits) -> bytes:
+def _link(link: Any, telling: _Telling) -> bytes:
     context = link.context
-    attributes, left_out = _attributes(link.attributes, limits)
+    attributes, left_out = _attributes(link.attributes, telling)
     return b"".join(
         (
             _id(b"\x0a\x10", context.trace_id),
@@ -544,23 +644,23 @@ def _link(link: Any, limits: _Limits) -> bytes:
 _SEVERITIES = (b"", *(b"\x10" + _varint(number) for number in range(1, 25)))
 
 
-def _log_record(readable: ReadableLogRecord, limits: _Limits) -> bytes:
+def _log_record(readable: ReadableLogRecord, telling: _Telling) -> bytes:
     record = readable.log_record
-    attributes, left_out = _attributes(record.attributes, limits)
+    attributes, left_out = _attributes(record.attributes, telling)
     flags = _whole(record.trace_flags, 0, _UNSIGNED_32)
     return b"".join(
         (
             _fixed64(b"\x09", record.timestamp),
             _member(_SEVERITIES, record.severity_number),
-            _string(b"\x1a", record.severity_text, limits.text),
-            _element(b"\x2a", _value(record.body, limits, limits.depth)),
+            _told(b"\x1a", record.severity_text, telling),
+            _element(b"\x2a", _value(record.body, telling, telling.depth)),
             _repeated(b"\x32", attributes),
             _count(b"\x38", readable.dropped_attributes + left_out),
             b"\x45" + _U32(flags) if flags else b"",
             _id(b"\x4a\x10", record.trace_id) if record.trace_id else b"",
             _id(b"\x52\x08", record.span_id) if record.span_id else b"",
             _fixed64(b"\x59", record.observed_timestamp),
-            _string(b"\x62", record.event_name, limits.text),
+            _told(b"\x62", record.event_name, telling),
         )
     )
 
@@ -570,23 +670,23 @@ def _log_record(readable: ReadableLogRecord, limits: _Limits) -> bytes:
 _TAG_AND_LENGTH = 6  # bytes, at most
 
 
-def _metric(metric: Metric, max_bytes: int) -> list[tuple[bytes, int]]:
+def _metric(metric: Metric, max_bytes: int, steps: Sequence[_Telling]) -> list[tuple[bytes, int]]:
     data: Any = metric.data
-    head = _fitted(_metric_head, metric, max_bytes // 2) or b""
+    head = _fitted(_metric_head, metric, steps, max_bytes // 2) or b""
     tail = _count(b"\x10", getattr(data, "aggregation_temporality", 0))
     if getattr(data, "is_monotonic", False):
         tail += b"\x18\x01"
     room = max_bytes - len(head) - len(tail) - 3 * _TAG_AND_LENGTH  # of the metric, of its data, of one point
     points = list(data.data_points)
     tag, encode = _kind_of_points(data, points)
-    messages = (_fitted(encode, point, room) for point in points)
+    messages = (_fitted(encode, point, steps, room) for point in points)
     return [
         (_element(b"\x12", head + _element(tag, b"".join((*some, tail)))), len(some))
         for some in _packed((_element(b"\x0a", message) for message in messages if message is not None), room)
     ]
 
 
-def _kind_of_points(data: Any, points: Sequence[Any]) -> tuple[bytes, Callable[[Any, _Limits], bytes]]:
+def _kind_of_points(data: Any, points: Sequence[Any]) -> tuple[bytes, Callable[[Any, _Telling], bytes]]:
     """Tell by what they have, not by class: what keeps cumulative sums may bring points of its own."""
     if hasattr(data, "is_monotonic"):
         return b"\x3a", _sum_point
@@ -611,43 +711,43 @@ def _packed(points: Iterable[bytes], room: int) -> Iterable[list[bytes]]:
         yield some
 
 
-def _metric_head(metric: Metric, limits: _Limits) -> bytes:
+def _metric_head(metric: Metric, telling: _Telling) -> bytes:
     return b"".join(
         (
-            _string(b"\x0a", metric.name, limits.text),
-            _string(b"\x12", metric.description, limits.text),
-            _string(b"\x1a", metric.unit, limits.text),
+            _string(b"\x0a", metric.name, telling.text),
+            _string(b"\x12", metric.description, telling.text),
+            _string(b"\x1a", metric.unit, telling.text),
         )
     )
 
 
-def _series(tag: bytes, attributes: Any, limits: _Limits) -> bytes:
+def _series(tag: bytes, attributes: Any, telling: _Telling) -> bytes:
     """Encode the attributes of a point.
 
     Raises:
         _TooLargeError: Some would be left out, and the point count for another series.
     """
-    if attributes is not None and len(attributes) > limits.parts:
+    if attributes is not None and len(attributes) > telling.parts:
         raise _TooLargeError
-    return _repeated(tag, _attributes(attributes, limits)[0])
+    return _repeated(tag, _attributes(attributes, telling)[0])
 
 
-def _gauge_point(point: Any, limits: _Limits) -> bytes:
+def _gauge_point(point: Any, telling: _Telling) -> bytes:
     return b"".join(
         (
             _fixed64(b"\x19", point.time_unix_nano),
             _number(b"\x21", b"\x31", point.value),
-            _messages(b"\x2a", point.exemplars, _exemplar, limits)[0],
-            _series(b"\x3a", point.attributes, limits),
+            _messages(b"\x2a", point.exemplars, _exemplar, telling)[0],
+            _series(b"\x3a", point.attributes, telling),
         )
     )
 
 
-def _sum_point(point: Any, limits: _Limits) -> bytes:
-    return _fixed64(b"\x11", point.start_time_unix_nano) + _gauge_point(point, limits)
+def _sum_point(point: Any, telling: _Telling) -> bytes:
+    return _fixed64(b"\x11", point.start_time_unix_nano) + _gauge_point(point, telling)
 
 
-def _histogram_point(point: Any, limits: _Limits) -> bytes:
+def _histogram_point(point: Any, telling: _Telling) -> bytes:
     counts = [_whole(count, 0, _UNSIGNED) for count in point.bucket_counts]
     bounds = point.explicit_bounds
     return b"".join(
@@ -658,19 +758,19 @@ def _histogram_point(point: Any, limits: _Limits) -> bytes:
             _double(b"\x29", point.sum),
             _element(b"\x32", struct.pack(f"<{len(counts)}Q", *counts)) if counts else b"",
             _element(b"\x3a", struct.pack(f"<{len(bounds)}d", *bounds)) if bounds else b"",
-            _messages(b"\x42", point.exemplars, _exemplar, limits)[0],
-            _series(b"\x4a", point.attributes, limits),
+            _messages(b"\x42", point.exemplars, _exemplar, telling)[0],
+            _series(b"\x4a", point.attributes, telling),
             _double(b"\x59", point.min),
             _double(b"\x61", point.max),
         )
     )
 
 
-def _exponential_point(point: Any, limits: _Limits) -> bytes:
+def _exponential_point(point: Any, telling: _Telling) -> bytes:
     threshold = getattr(point, "zero_threshold", 0)
     return b"".join(
         (
-            _series(b"\x0a", point.attributes, limits),
+            _series(b"\x0a", point.attributes, telling),
             _fixed64(b"\x11", point.start_time_unix_nano),
             _fixed64(b"\x19", point.time_unix_nano),
             _fixed64(b"\x21", point.count),
@@ -680,7 +780,7 @@ def _exponential_point(point: Any, limits: _Limits) -> bytes:
             _buckets(b"\x42", point.positive),
             _buckets(b"\x4a", point.negative),
             _count(b"\x50", point.flags),
-            _messages(b"\x5a", point.exemplars, _exemplar, limits)[0],
+            _messages(b"\x5a", point.exemplars, _exemplar, telling)[0],
             _double(b"\x61", point.min),
             _double(b"\x69", point.max),
             _double(b"\x71", threshold) if threshold else b"",
@@ -695,8 +795,8 @@ def _buckets(tag: bytes, buckets: Any) -> bytes:
     return _element(tag, _zigzag(b"\x08", buckets.offset) + _element(b"\x12", counts))
 
 
-def _exemplar(exemplar: Any, limits: _Limits) -> bytes:
-    attributes, _ = _attributes(exemplar.filtered_attributes, limits)
+def _exemplar(exemplar: Any, telling: _Telling) -> bytes:
+    attributes, _ = _attributes(exemplar.filtered_attributes, telling)
     traced = exemplar.span_id is not None and exemplar.trace_id is not None
     return b"".join(
         (
@@ -709,37 +809,39 @@ def _exemplar(exemplar: Any, limits: _Limits) -> bytes:
     )
 
 
-# What items belong to.
+# What items belong to. The application describes itself here: whoever sets a resource up sees what it says.
+
+_DESCRIBING = tuple(_Telling(*sizes, None, {}, {}) for sizes in _SIZES)
 
 # By identity: a Resource's own hash writes all of it as JSON. The object stays in the entry, so that its id stays its.
 _DESCRIBED: dict[int, tuple[Any, tuple[bytes, bytes]]] = {}
 _MOST_DESCRIBED = 256
 
 
-def _described(thing: Any, encode: Callable[[Any, _Limits], bytes]) -> tuple[bytes, bytes]:
+def _described(thing: Any, encode: Callable[[Any, _Telling], bytes]) -> tuple[bytes, bytes]:
     """Encode a resource or a scope with the fields around it: what stands before its items, and what behind."""
     known = _DESCRIBED.get(id(thing))
     if known is not None and known[0] is thing:
         return known[1]
-    head = _element(b"\x0a", b"" if thing is None else _fitted(encode, thing) or b"")
-    tail = b"" if thing is None else _string(b"\x1a", getattr(thing, "schema_url", None), _STEPS[1].text)
+    head = _element(b"\x0a", b"" if thing is None else _fitted(encode, thing, _DESCRIBING) or b"")
+    tail = b"" if thing is None else _string(b"\x1a", getattr(thing, "schema_url", None), _DESCRIBING[1].text)
     if len(_DESCRIBED) >= _MOST_DESCRIBED:
         _DESCRIBED.clear()
     _DESCRIBED[id(thing)] = (thing, (head, tail))
     return head, tail
 
 
-def _resource(resource: Resource, limits: _Limits) -> bytes:
-    attributes, left_out = _attributes(resource.attributes, limits)
+def _resource(resource: Resource, telling: _Telling) -> bytes:
+    attributes, left_out = _attributes(resource.attributes, telling)
     return _repeated(b"\x0a", attributes) + _count(b"\x10", left_out)
 
 
-def _scope(scope: InstrumentationScope, limits: _Limits) -> bytes:
-    attributes, left_out = _attributes(scope.attributes, limits)
+def _scope(scope: InstrumentationScope, telling: _Telling) -> bytes:
+    attributes, left_out = _attributes(scope.attributes, telling)
     return b"".join(
         (
-            _string(b"\x0a", scope.name, limits.text),
-            _string(b"\x12", scope.version, limits.text),
+            _string(b"\x0a", scope.name, telling.text),
+            _string(b"\x12", scope.version, telling.text),
             _repeated(b"\x1a", attributes),
             _count(b"\x20", left_out),
         )

@@ -3,6 +3,7 @@
 `Pipeline` is the narrow interface the rest of otelkit sees: it hands the providers one processor or reader per signal,
 is flushed and closed against a deadline, and accounts for every item. Behind it, the same for all three signals:
 
+    _redacted               what processors of the application's own get to see
     _processors, _reader    take what the SDK hands over, and encode it at once (otelkit.otlp.encode)
     _cumulative             sums of metrics, which a forked child must not inherit
     _queue                  what waits: bounded, counted, the oldest shed first
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,14 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 
 from otelkit._stderr import say
 from otelkit.errors import SettingsError
+from otelkit.otlp.encode import Encoder
 from otelkit.pipeline import _prometheus
 from otelkit.pipeline._deliver import Carrier
 from otelkit.pipeline._failures import Failures
 from otelkit.pipeline._processors import Records, Road, Spans
 from otelkit.pipeline._queue import Queue, SignalStats
 from otelkit.pipeline._reader import Reader
+from otelkit.pipeline._redacted import RedactedSpan, redact_record
 from otelkit.pipeline._transport import open_transport
 
 if TYPE_CHECKING:
@@ -45,9 +48,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.trace import SpanProcessor
 
+    from otelkit.redact import Redactor
     from otelkit.settings import Settings, Signal
 
-__all__ = ["Deadline", "Pipeline", "SignalStats", "run_against"]
+__all__ = ["Deadline", "Pipeline", "Records", "RedactedSpan", "SignalStats", "Spans", "redact_record", "run_against"]
 
 # With nothing listening, waiting longer than this at exit only slows reloads down: the data has nowhere to go.
 _UNREACHABLE_GRACE = 0.5
@@ -117,9 +121,13 @@ class Pipeline:
     Args:
         settings: Where each signal goes, and how often.
         resource: What every item belongs to; None where the providers are not ours, and items bring their own.
+        redactors: By signal, what knows what is secret; empty to send everything as it is.
     """
 
-    def __init__(self, settings: Settings, resource: Resource | None = None) -> None:
+    def __init__(
+        self, settings: Settings, resource: Resource | None = None, redactors: Mapping[str, Redactor] | None = None
+    ) -> None:
+        self._redactors = redactors or {}
         self._settings = settings
         self._resource = resource
         self._roads: dict[str, Road] = {}
@@ -198,6 +206,7 @@ class Pipeline:
         road = self._roads[name] = Road(
             queue=queue,
             carrier=Carrier(name, signal, queue, transport, failures=self._failures, observe=self._observe),
+            encoder=Encoder(self._redactors.get(name)),
             resource=lambda given: self._resource or given,
             patience=self._settings.shutdown_timeout,
         )
@@ -233,7 +242,10 @@ class Pipeline:
 
     def stats(self) -> Mapping[str, SignalStats]:
         """Tell what became of every item of this process, for each signal that is exported by OTLP."""
-        return {name: road.queue.stats() for name, road in self._roads.items()}
+        return {name: replace(road.queue.stats(), redacted=self._redacted(name)) for name, road in self._roads.items()}
+
+    def _redacted(self, name: str) -> Mapping[str, int]:
+        return dict(self._redactors[name].counts) if name in self._redactors else {}
 
     def publish(self, meter: Meter) -> None:
         """Export the accounts as metrics: every signal and reason from the start, with zeros."""

@@ -15,8 +15,10 @@ from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import StatusCode
 
-from otelkit.otlp import encode
+from otelkit._passing import passing
+from otelkit.otlp.encode import Encoder
 from otelkit.pipeline._queue import Item
+from otelkit.pipeline._redacted import RedactedSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from otelkit.pipeline._deliver import Carrier
     from otelkit.pipeline._queue import Queue
 
+_PLAIN = Encoder()
+"""For what has been redacted on its way here."""
 _ERROR = 17  # SeverityNumber.ERROR
 _UNFINISHED = "otelkit.span.unfinished"
 _MOST_OPEN = 10_000  # spans that are remembered as open; a program that never ends its spans must not grow for ever
@@ -42,12 +46,14 @@ class Road:
     Args:
         queue: Where its items wait.
         carrier: Delivers them.
+        encoder: Encodes them, redacted.
         resource: Tells the resource of an item by the one that it brings.
         patience: Seconds that a shutdown by the provider may take.
     """
 
     queue: Queue
     carrier: Carrier
+    encoder: Encoder
     resource: Callable[[Resource], Resource]
     patience: float
 
@@ -72,7 +78,7 @@ class Road:
             for of_scope in of_resource.scope_metrics:
                 for metric in of_scope.metrics:
                     points += len(metric.data.data_points)
-                    items += [Item(encoded, n, resource, of_scope.scope) for encoded, n in encode.metric(metric)]
+                    items += [Item(encoded, n, resource, of_scope.scope) for encoded, n in self.encoder.metric(metric)]
         # A point that fits into no item with all its attributes is left out: cut, it would be another series.
         self.queue.lost(points - sum(item.number for item in items), "invalid")
         self.queue.put_all(items)
@@ -122,7 +128,8 @@ class Spans(SpanProcessor):
         self._open.pop(context.span_id, None)
         # A span that was open at a fork belongs to the parent, which ends it too.
         if context.trace_flags.sampled and context.span_id not in self._inherited:
-            self._road.send(encode.span, span, error=span.status.status_code is StatusCode.ERROR)
+            encoder = _PLAIN if type(span) is RedactedSpan else self._road.encoder
+            self._road.send(encoder.span, span, error=span.status.status_code is StatusCode.ERROR)
 
     def end_open(self) -> int:
         """End what is still open, with a flag that says so; tells how many there were."""
@@ -156,7 +163,8 @@ class Records(LogRecordProcessor):
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Send a record."""
         severity = log_record.log_record.severity_number
-        self._road.send(encode.log_record, log_record, error=severity is not None and severity.value >= _ERROR)
+        encoder = _PLAIN if passing.redacted else self._road.encoder
+        self._road.send(encoder.log_record, log_record, error=severity is not None and severity.value >= _ERROR)
 
     def shutdown(self) -> None:
         """Deliver what was emitted before; the pipeline has done it where it was closed first."""

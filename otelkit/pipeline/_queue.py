@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class SignalStats:
         dropped: Lost, by reason.
         pending: Waiting, or on their way.
         resent: Sent again after an attempt that failed or whose outcome is unknown; not part of the sum.
+        redacted: Secrets that were replaced, by the rule that found them; those of lines on stdout are with the logs.
+        overflowed: Measurements that share one series, as their instrument had too many; by instrument, metrics only.
     """
 
     emitted: int
@@ -61,6 +63,8 @@ class SignalStats:
     dropped: Mapping[str, int]
     pending: int
     resent: int
+    redacted: Mapping[str, int] = field(default_factory=dict)
+    overflowed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ from opentelemetry.trace import (
 )
 
 from otelkit.otlp import encode
-from otelkit.otlp.encode import ITEM_LIMIT, VALUE_LIMIT
+from otelkit.otlp.encode import ITEM_LIMIT, VALUE_LIMIT, Encoder
 from support import poison
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+ENCODER = Encoder()
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 count = st.integers(0, 2**64 - 1)
@@ -206,7 +208,7 @@ def wire(message: Any) -> bytes:
 
 
 def sent_spans(*items: ReadableSpan) -> Any:
-    groups = [(item.resource, item.instrumentation_scope, [encode.span(item)]) for item in items]
+    groups = [(item.resource, item.instrumentation_scope, [ENCODER.span(item)]) for item in items]
     return ExportTraceServiceRequest.FromString(encode.request(groups))
 
 
@@ -215,7 +217,7 @@ def sent_span(item: ReadableSpan) -> Any:
 
 
 def sent_records(*items: ReadableLogRecord) -> Any:
-    groups = [(item.resource, item.instrumentation_scope, [encode.log_record(item)]) for item in items]
+    groups = [(item.resource, item.instrumentation_scope, [ENCODER.log_record(item)]) for item in items]
     return ExportLogsServiceRequest.FromString(encode.request(groups))
 
 
@@ -228,7 +230,7 @@ def sent_metrics(data: export.MetricsData) -> Any:
         (
             resource_metrics.resource,
             scope_metrics.scope,
-            [element for metric in scope_metrics.metrics for element, _ in encode.metric(metric)],
+            [element for metric in scope_metrics.metrics for element, _ in ENCODER.metric(metric)],
         )
         for resource_metrics in data.resource_metrics
         for scope_metrics in resource_metrics.scope_metrics
@@ -247,7 +249,7 @@ def parts(metric: export.Metric, max_bytes: int = ITEM_LIMIT) -> list[Any]:
         .resource_metrics[0]
         .scope_metrics[0]
         .metrics[0]
-        for element, _ in encode.metric(metric, max_bytes)
+        for element, _ in ENCODER.metric(metric, max_bytes)
     ]
 
 
@@ -260,7 +262,10 @@ def test_encoding_needs_neither_the_sdk_nor_protobuf() -> None:
 @settings(deadline=None)
 @given(spans)
 def test_a_span_is_what_the_sdk_would_send(item: ReadableSpan) -> None:
-    assert wire(sent_spans(item)) == wire(encode_spans([item]))
+    expected = encode_spans([item])
+    if item.parent is not None and not item.parent.is_remote:  # what other vendors wrote is told where it comes in
+        expected.resource_spans[0].scope_spans[0].spans[0].trace_state = ""
+    assert wire(sent_spans(item)) == wire(expected)
 
 
 @settings(deadline=None)
@@ -314,7 +319,7 @@ def recorded() -> Iterator[Recorded]:
 
 def test_spans_of_a_real_provider_are_what_the_sdk_would_send(recorded: Recorded) -> None:
     tracer = recorded.tracers.get_tracer("shop", "1.2", "https://example.com/schema", {"team": "a"})
-    remote = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("a", "1")]))
+    remote = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("ot", "th:8")]))
     parent = set_span_in_context(NonRecordingSpan(remote))
     links = [Link(remote, {"n": n, "m": n}) for n in range(3)]
 
@@ -337,8 +342,20 @@ def test_spans_of_a_real_provider_are_what_the_sdk_would_send(recorded: Recorded
     assert (order.events[0].dropped_attributes_count, order.links[0].dropped_attributes_count) == (1, 1)
     assert wire(sent_spans(*ended)) != wire(encode_spans(ended))  # the SDK puts equal scopes together, we do it below
     scope = ended[0].instrumentation_scope
-    together = encode.request([(ended[0].resource, scope, [encode.span(span) for span in ended])])
+    together = encode.request([(ended[0].resource, scope, [ENCODER.span(span) for span in ended])])
     assert wire(ExportTraceServiceRequest.FromString(together)) == wire(encode_spans(ended))
+
+
+def test_what_other_vendors_wrote_into_a_trace_state_is_told_once_and_bounded() -> None:
+    written = TraceState([("ot", "th:8"), *((f"vendor{number}", "x" * 100) for number in range(30))])
+    context = SpanContext(7, 9, is_remote=False, trace_flags=TraceFlags(1), trace_state=written)
+    caller = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1), trace_state=written)
+    entering = sent_span(span_of(context=context, parent=caller)).trace_state
+    assert entering.startswith("ot=th:8,vendor0=")
+    assert len(entering) <= 512
+    assert set(entering.split(",")) <= {f"{key}={value}" for key, value in written.items()}  # whole entries only
+    inside = SpanContext(7, 8, is_remote=False, trace_flags=TraceFlags(1), trace_state=written)
+    assert sent_span(span_of(context=context, parent=inside)).trace_state == "ot=th:8"
 
 
 def test_log_records_of_a_real_provider_are_what_the_sdk_would_send(recorded: Recorded) -> None:
@@ -427,7 +444,7 @@ def test_an_empty_request_is_no_bytes() -> None:
 
 
 def test_groups_in_a_row_share_their_resource_also_where_it_is_only_equal() -> None:
-    item = encode.span(span_of())
+    item = ENCODER.span(span_of())
     a, b, other = Resource({"n": 1}), Resource({"n": 1}), Resource({"n": 2})
     one, two = InstrumentationScope("one", "1", "u", {"x": 1}), InstrumentationScope("two")
     groups = [(a, one, [item]), (b, two, [item, item]), (other, None, [item]), (a, one, [item])]
@@ -439,7 +456,7 @@ def test_groups_in_a_row_share_their_resource_also_where_it_is_only_equal() -> N
 
 
 def test_what_describes_items_is_remembered_by_identity_alone() -> None:
-    item = encode.span(span_of())
+    item = ENCODER.span(span_of())
     for number in range(1000):  # each is gone before the next one is made, and may get its address
         request = ExportTraceServiceRequest.FromString(
             encode.request([(Resource({"n": number}), InstrumentationScope(f"s{number}"), [item])])
@@ -558,8 +575,8 @@ def items_with(value: Any) -> Iterator[ReadableSpan | ReadableLogRecord | export
 
 def elements_of(item: Any) -> list[bytes]:
     if isinstance(item, ReadableSpan):
-        return [encode.span(item)]
-    return [encode.log_record(item)] if isinstance(item, ReadableLogRecord) else [e for e, _ in encode.metric(item)]
+        return [ENCODER.span(item)]
+    return [ENCODER.log_record(item)] if isinstance(item, ReadableLogRecord) else [e for e, _ in ENCODER.metric(item)]
 
 
 def message_of(item: Any, element: bytes) -> Any:
@@ -589,7 +606,7 @@ def test_a_resource_or_scope_of_any_value_is_written(make: Callable[[], Any]) ->
     resource = Resource({})
     resource._attributes = MappingProxyType({"a": make(), "b": 1})  # type: ignore[assignment]  # past its cleaning
     scope = InstrumentationScope("s", make(), None)
-    body = encode.request([(resource, scope, [encode.span(span_of())])])
+    body = encode.request([(resource, scope, [ENCODER.span(span_of())])])
     assert len(body) <= 3 * ITEM_LIMIT
     (resource_spans,) = ExportTraceServiceRequest.FromString(body).resource_spans
     assert resource_spans.scope_spans[0].scope.name == "s"
@@ -771,7 +788,7 @@ def test_with_hardly_any_stack_left_nothing_raises(levels_left: int) -> None:
         if levels:
             descend(levels - 1)
         else:
-            results.extend((encode.span(item), encode.log_record(record)))
+            results.extend((ENCODER.span(item), ENCODER.log_record(record)))
 
     depth, frame = 0, sys._getframe()
     while frame := frame.f_back:  # type: ignore[assignment]  # ends with None
@@ -791,9 +808,9 @@ def test_with_hardly_any_stack_left_nothing_raises(levels_left: int) -> None:
 
 @pytest.mark.parametrize("thing", [None, object(), Unreadable(), {"name": "no span"}])
 def test_what_is_no_item_is_no_bytes(thing: Any) -> None:
-    assert encode.span(thing) == b""
-    assert encode.log_record(thing) == b""
-    assert encode.metric(thing) == []
+    assert ENCODER.span(thing) == b""
+    assert ENCODER.log_record(thing) == b""
+    assert ENCODER.metric(thing) == []
 
 
 # Metrics that are split.
@@ -813,7 +830,7 @@ def test_a_metric_is_split_between_its_points_and_put_together_is_the_same(metri
     kind = whole.WhichOneof("data")
     points = [wire(point) for point in getattr(whole, kind).data_points]
     limit = max(map(len, points)) + more
-    elements = encode.metric(metric, limit)
+    elements = ENCODER.metric(metric, limit)
     assert all(len(element) <= limit for element, _ in elements)
     split = parts(metric, limit)
     assert [wire(point) for part in split for point in getattr(part, kind).data_points] == points
@@ -828,9 +845,9 @@ def test_a_metric_is_split_between_its_points_and_put_together_is_the_same(metri
 
 def test_elements_of_a_split_metric_are_as_full_as_they_can_be() -> None:
     metric = sum_of([export.NumberDataPoint({"n": number}, 1, 2, number) for number in range(1000)])
-    sizes = [len(element) for element, _ in encode.metric(metric, 2000)]
+    sizes = [len(element) for element, _ in ENCODER.metric(metric, 2000)]
     assert all(size > 1900 for size in sizes[:-1])
-    assert sum(points for _, points in encode.metric(metric, 2000)) == 1000
+    assert sum(points for _, points in ENCODER.metric(metric, 2000)) == 1000
 
 
 def test_a_point_that_has_no_room_loses_exemplars_before_it_is_left_out() -> None:
@@ -850,7 +867,7 @@ def test_a_point_is_never_sent_with_some_of_its_attributes_only() -> None:
     metric = sum_of(points)
     (part,) = parts(metric)
     assert [point.as_int for point in part.sum.data_points] == [4, 5]
-    assert [points for _, points in encode.metric(metric)] == [2]
+    assert [points for _, points in ENCODER.metric(metric)] == [2]
 
 
 def test_a_number_that_no_integer_field_holds_becomes_a_double() -> None:
@@ -863,11 +880,13 @@ def test_a_number_that_no_integer_field_holds_becomes_a_double() -> None:
 
 
 def test_memos_are_bounded_whatever_comes() -> None:
+    encoder = Encoder()
     for number in range(3 * encode._MEMO_ENTRIES):
-        encode.span(span_of(attributes={f"k{number}": f"v{number}", "n": number, "long": "x" * 500}))
-    assert len(encode._PAIRS) <= encode._MEMO_ENTRIES
-    assert len(encode._KEYS) <= encode._MEMO_ENTRIES
-    assert max(map(len, encode._PAIRS.values())) <= encode._MEMO_BYTES
+        encoder.span(span_of(attributes={f"k{number}": f"v{number}", "n": number, "long": "x" * 500}))
+    for step in encoder._steps:
+        assert len(step.pairs) <= encode._MEMO_ENTRIES
+        assert len(step.keys) <= encode._MEMO_ENTRIES
+        assert max(map(len, step.pairs.values()), default=0) <= encode._MEMO_BYTES
 
 
 def test_threads_that_fill_and_empty_the_memos_together_get_what_they_asked_for() -> None:
@@ -878,7 +897,7 @@ def test_threads_that_fill_and_empty_the_memos_together_get_what_they_asked_for(
         start.wait()
         for number in range(2000):
             values = {f"k{number % 50}": f"{thread}-{number}", "n": number, "flag": number % 2 == 0, "t": thread}
-            element = encode.span(span_of(attributes=values))
+            element = ENCODER.span(span_of(attributes=values))
             if number % 20 == 0:
                 request = ExportTraceServiceRequest.FromString(encode.request([(Resource({}), None, [element])]))
                 sent = mapped(request.resource_spans[0].scope_spans[0].spans[0].attributes)

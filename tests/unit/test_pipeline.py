@@ -28,7 +28,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, Trace
 
 from otelkit import _stderr
 from otelkit.errors import SettingsError
-from otelkit.otlp import encode
+from otelkit.otlp.encode import Encoder
 from otelkit.otlp.decode import decode_traces
 from otelkit.otlp.receiver import Receiver
 from otelkit.pipeline import Deadline, Pipeline, run_against
@@ -238,12 +238,12 @@ class TestDelivery:
             assert [name for names in sent(script) for name in names] == ["first", "failed", "d", "e", "f"]
 
     def test_a_span_that_cannot_be_encoded_costs_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(_: object) -> bytes:
+        def refuse(*_: object) -> bytes:
             raise ValueError
 
         with Receiver() as receiver, way(receiver.http_url) as made:
             with monkeypatch.context() as patch:
-                patch.setattr(encode, "span", refuse)
+                patch.setattr(Encoder, "span", refuse)
                 made.spans("poison")
             made.spans("innocent")
             made.flush()
