@@ -105,7 +105,7 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_SUMMARY = ("added_ms", "gate_ms", "passed", "overhead_m_instr", "overhead_us", "ratio")
+_SUMMARY = ("added_ms", "gate_ms", "passed", "overhead_m_instr", "overhead_us", "ratio", "redaction_share")
 
 
 def _chosen(versions: dict[str, str]) -> dict[str, str]:

@@ -28,8 +28,8 @@ def missing() -> list[str]:
 
 
 def measure(vanilla: Path) -> dict[str, Any]:
-    """Return millions of instructions for each request of each variant, and otelkit's cost over vanilla's."""
-    figures = {variant: _count(variant, vanilla) for variant in VARIANTS}
+    """Return millions of instructions for each request of each variant, otelkit's cost over vanilla's, and redaction's."""
+    figures = {variant: _count(variant, vanilla) for variant in (*VARIANTS, "unredacted")}
     count = {variant: figure["m_instr"] for variant, figure in figures.items()}
     cost = {"vanilla": count["vanilla"] - count["bare"], "otelkit": count["otelkit"] - count["bare_native"]}
     return {
@@ -37,6 +37,7 @@ def measure(vanilla: Path) -> dict[str, Any]:
         "requests": REQUESTS,
         "overhead_m_instr": {name: round(value, 3) for name, value in cost.items()},
         "ratio": round(cost["otelkit"] / cost["vanilla"], 3),
+        "redaction_share": round((count["otelkit"] - count["unredacted"]) / cost["otelkit"], 3),
     }
 
 

@@ -9,6 +9,7 @@ set up before anything is imported, and in nothing else:
     bare_native   structlog's own logger, writing bytes; what `otelkit` is compared with
     vanilla       `bare`, started by `opentelemetry-instrument` in an environment without otelkit
     otelkit       `otelkit.configure()` and its logger
+    unredacted    `otelkit` without a single rule for secrets
 
 It obeys one command a line: `run N` makes N requests and sends all telemetry, `collect` collects garbage. Each is
 answered by one line of JSON with the CPU seconds it took, of all threads. Log lines go to /dev/null.
@@ -42,10 +43,11 @@ HEADERS = [
 
 def set_up(variant: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """Set telemetry and logging up; return what makes a logger, and what sends everything there is."""
-    if variant == "otelkit":
+    if variant in ("otelkit", "unredacted"):
         import otelkit  # noqa: PLC0415  the other variants run where it is not installed
 
-        telemetry = otelkit.configure(service_name="bench")
+        redaction = otelkit.Redaction(rules=()) if variant == "unredacted" else None
+        telemetry = otelkit.configure(service_name="bench", redaction=redaction)
         return otelkit.get_logger, telemetry.force_flush
 
     import structlog  # noqa: PLC0415  otelkit sets it up by itself
