@@ -575,3 +575,75 @@ def _target(text: str) -> Target:
 ENDPOINT = Kind(
     "URL", parse=_target, check=lambda value: _target(_text_of(value)), show=lambda value: shown_url(value.url)
 )
+
+
+_SPAN_KINDS = ("server", "consumer", "client", "producer", "internal")
+_FIRM = "!"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingRule:
+    """What shall become of some of the traces that begin here.
+
+    Args:
+        share: How many of them are kept, from 0 to 1; None for none at all, not even those that fail.
+        kind: The kind of their first span, "server" for example; None for every kind.
+        path: A pattern for the path of its request, with the wildcards of a shell; None for every path.
+        firm: Whether it holds for traces that began elsewhere too, whatever was decided there.
+    """
+
+    share: float | None
+    kind: str | None = None
+    path: str | None = None
+    firm: bool = False
+
+
+def sampling_rule(text: str) -> SamplingRule:
+    """Read one rule.
+
+    Raises:
+        WrongValueError: It is none.
+    """
+    action, *conditions = text.split()
+    word = action.removesuffix(_FIRM).lower()
+    if word in ("drop", "always"):
+        share = None if word == "drop" else 1.0
+    elif _NUMBER.fullmatch(word):
+        share = _ratio(float(word))
+    else:
+        raise WrongValueError(f"{shown(action)} is not drop, always or {_SHARE}")
+    kind = conditions.pop(0).lower() if conditions and conditions[0].lower() in _SPAN_KINDS else None
+    path = conditions.pop(0) if conditions and conditions[0][0] in "/*" else None
+    if conditions:
+        raise WrongValueError(f"{shown(conditions[0])} is neither {listed(_SPAN_KINDS)} nor a path that begins with /")
+    return SamplingRule(share=share, kind=kind, path=path, firm=action.endswith(_FIRM))
+
+
+def _sampling_rules(texts: Iterable[str]) -> tuple[str, ...] | Wrong:
+    good, bad = [], []
+    for position, text in enumerate(filter(None, map(str.strip, texts)), start=1):
+        try:
+            sampling_rule(text)
+        except WrongValueError as error:
+            bad.append(f"rule {position}: {error}")
+        else:
+            good.append(" ".join(_clean(text).split()))
+    return Wrong(usable=tuple(good), reason=", ".join(bad)) if bad else tuple(good)
+
+
+def _rule_texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return value.split(";")
+    if not isinstance(value, Sequence) or not all(isinstance(text, str) for text in value):
+        raise WrongValueError(f"must be a text or a list of texts, not {type(value).__name__}")
+    return [part for text in value for part in text.split(";")]
+
+
+SAMPLING_RULES = Kind(
+    "list of rules, separated by ;",
+    parse=lambda text: _sampling_rules(text.split(";")),
+    check=lambda value: _complete(_sampling_rules(_rule_texts(value))),
+    show=lambda value: "; ".join(value) or "no rule",
+    unset=(),
+)
+"""`drop server /health*; 0.1 server /api/search*; always consumer; 0.01`: the first rule that fits decides."""

@@ -127,6 +127,8 @@ class Settings:
         logs_exporter: "otlp", "console", "none", or a list of them; not given, OTLP and stdout.
         sampler: Name of the sampler, for example "parentbased_traceidratio".
         sampler_arg: Share of traces from 0 to 1 that a traceidratio sampler keeps.
+        sampling_rules: Which traces that begin here are kept, such as ("drop server /health*", "0.1 server /api/*");
+            `sampler` decides about all others.
         id_generator: "random", or the entry point of an installed generator.
         forced_per_second: Server spans of failed requests exported a second although they were not sampled.
         span_delay: Longest wait of a span for its batch.
@@ -200,6 +202,7 @@ class Settings:
 
     sampler: str = _UNSET
     sampler_arg: float | None = _UNSET
+    sampling_rules: tuple[str, ...] = _UNSET
     id_generator: str = _UNSET
     forced_per_second: int = _UNSET
     span_delay: float = _UNSET

@@ -23,6 +23,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from otelkit import _propagation
 from otelkit.integrations import _request, _routes
 
 if TYPE_CHECKING:
@@ -273,6 +274,10 @@ class Exchange(_request.RequestState):
             self.exclude()
             return
         self._begin(self)
+        _propagation.keep()
+        if self._recorder.public_endpoint:
+            edge = _propagation.begin_edge(scope, _HEADERS)
+            self._undo.append(lambda: _propagation.end_edge(edge))
         self._attributes = self._request_attributes()
         if self._source is None:
             self._start_span()
@@ -330,7 +335,11 @@ class Exchange(_request.RequestState):
             if self._metrics:
                 self._recorder.instruments.active.add(1, self._active_attributes())
         self.span = self._recorder.instruments.tracer.start_span(
-            self._span_method, context=parent, kind=SpanKind.SERVER, attributes=attributes
+            self._span_method,
+            context=parent,
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+            links=_propagation.links(parent),
         )
         self._attach(trace.set_span_in_context(self.span, parent))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import metrics, trace
 
-from otelkit import _serving
+from otelkit import _propagation, _serving
 from otelkit.integrations import _routes
 from otelkit.integrations._exchange import Exchange, header
 
@@ -58,6 +58,8 @@ class TelemetryMiddleware:
         known_methods: Request methods that are reported by name; any other is `_OTHER`.
         route: Tells the template of a routed request by its scope; asked where the routing of Starlette or FastAPI did
             not tell. None asks Litestar.
+        public_endpoint: True where callers are strangers: each request is a trace of its own, with a link to the trace
+            that its headers name, and without their baggage. None takes what `otelkit.configure()` was told.
 
     Raises:
         re.error: An expression is malformed.
@@ -75,6 +77,7 @@ class TelemetryMiddleware:
         excluded_urls: Sequence[str] = (),
         known_methods: Iterable[str] = KNOWN_METHODS,
         route: Callable[[Scope], str | None] | None = None,
+        public_endpoint: bool | None = None,
     ) -> None:
         self.app = app
         self._source = None if server_span else ForeignSpan(within=False)
@@ -84,6 +87,7 @@ class TelemetryMiddleware:
             known_methods=frozenset(known_methods),
             access_event=access_event,
             route=route or _litestar_route,
+            public_endpoint=public_endpoint,
         )
         _routes.install()
 
@@ -110,6 +114,7 @@ class Recorder:
         known_methods: Request methods that are reported by name.
         access_event: Whether each request leaves an access event.
         route: Tells the route template where no routing hook did.
+        public_endpoint: Whether callers are strangers; None takes what `configure()` was told, whenever that is.
     """
 
     def __init__(
@@ -120,12 +125,19 @@ class Recorder:
         known_methods: frozenset[str] = KNOWN_METHODS,
         access_event: bool = True,
         route: Callable[[Scope], str | None] | None = None,
+        public_endpoint: bool | None = None,
     ) -> None:
         self.instruments = instruments
         self.exclude = exclude
         self.known_methods = known_methods
         self.access_event = access_event
         self.route = route
+        self._public_endpoint = public_endpoint
+
+    @property
+    def public_endpoint(self) -> bool:
+        """Whether callers are strangers, whose context is not continued."""
+        return _propagation.public_endpoint() if self._public_endpoint is None else self._public_endpoint
 
     async def serve(
         self,

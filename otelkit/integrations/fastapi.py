@@ -175,6 +175,7 @@ def _install(wiring: Wiring, options: FastAPIOptions | None) -> None:
         known_methods=frozenset(wiring.settings.known_http_methods),
         access_event=chosen.access_event,
         route=_native_route,
+        public_endpoint=wiring.settings.http_public_endpoint,
     )
     _active = _Active(
         wiring=wiring,

@@ -19,6 +19,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from structlog.contextvars import get_contextvars
 
+from otelkit import _propagation
 from otelkit._sanitise import ITEM_LIMIT, clean, head_and_tail, shown, text, type_name
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Event:
             span_id=format(span.span_id, "016x") if span.is_valid else None,
         )
         event.add(bound)
+        if given := _propagation.listed(context):
+            event.add(given)
         return event
 
     def add(self, given: Mapping[str, Any], known: frozenset[str] = frozenset()) -> None:

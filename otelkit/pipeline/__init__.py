@@ -154,7 +154,8 @@ class Pipeline:
             self._spans = Spans(
                 self._road(
                     "traces", settings.traces, settings.span_queue_size, settings.span_batch_size, settings.span_delay
-                )
+                ),
+                settings.forced_per_second,
             )
             return self._spans
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
+from otelkit import _propagation
 from otelkit._passing import passing
+from otelkit._sampling import FORCED, Allowance
 from otelkit.otlp.encode import Encoder
 from otelkit.pipeline._queue import Item
 from otelkit.pipeline._redacted import RedactedSpan
@@ -107,29 +109,45 @@ class Road:
 
 
 class Spans(SpanProcessor):
-    """Sends spans as they end, and knows those that have not."""
+    """Sends spans as they end, and knows those that have not.
 
-    def __init__(self, road: Road) -> None:
+    Args:
+        road: Their way out.
+        forced_per_second: How many server spans that failed may go although they were not sampled.
+    """
+
+    def __init__(self, road: Road, forced_per_second: int = 0) -> None:
         self._road = road
+        self._forced = Allowance(forced_per_second)
         self._open: dict[int, Span] = {}
         self._inherited: frozenset[int] = frozenset()
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002  the SDK's interface
-        """Remember an open span."""
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Remember an open span, and give it what its context brings along."""
         context = span.context
         if context is not None and len(self._open) < _MOST_OPEN:
             self._open[context.span_id] = span
+        for key, value in _propagation.listed(parent_context).items():
+            if key not in (span.attributes or ()):
+                span.set_attribute(key, value)
+        if span.kind is SpanKind.SERVER and span.parent is None:
+            caller = _propagation.caller(parent_context)
+            if caller is not None and all(link.context != caller for link in span.links):
+                span.add_link(caller)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Send a span that was sampled."""
+        """Send a span that was sampled, or one that was recorded for the case that it fails."""
         context = span.context
         if context is None:
             return
         self._open.pop(context.span_id, None)
         # A span that was open at a fork belongs to the parent, which ends it too.
-        if context.trace_flags.sampled and context.span_id not in self._inherited:
+        if context.span_id in self._inherited:
+            return
+        failed = span.status.status_code is StatusCode.ERROR
+        if context.trace_flags.sampled or (failed and FORCED in (span.attributes or ()) and self._forced.take()):
             encoder = _PLAIN if type(span) is RedactedSpan else self._road.encoder
-            self._road.send(encoder.span, span, error=span.status.status_code is StatusCode.ERROR)
+            self._road.send(encoder.span, span, error=failed)
 
     def end_open(self) -> int:
         """End what is still open, with a flag that says so; tells how many there were."""
@@ -144,6 +162,7 @@ class Spans(SpanProcessor):
         """Forget, in a forked child, the spans of the parent."""
         self._inherited = frozenset(self._open)
         self._open = {}
+        self._forced.renew()
 
     def shutdown(self) -> None:
         """Deliver what ended before; the pipeline has done it where it was closed first."""

@@ -138,6 +138,7 @@ EXAMPLES: dict[str, tuple[str, str | None]] = {
     "link_attribute_count_limit": ("7", "-1"),
     "log_attribute_count_limit": ("7", "-1"),
     "log_attribute_length_limit": ("7", "-1"),
+    "sampling_rules": ("drop server /health", "sometimes"),
     "forced_per_second": ("3", "-1"),
     "metric_cardinality_limit": ("100", "0"),
     "url_query_allow": ("page,limit", None),
