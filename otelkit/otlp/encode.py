@@ -31,6 +31,17 @@ if TYPE_CHECKING:
 
 VALUE_LIMIT = 256 * 1024
 """Characters of one text, bytes of one bytes value; what is cut off is counted at its end."""
+CALLERS = {
+    **dict.fromkeys(("user_agent.original", "server.address", "client.address", "network.peer.address"), 256),
+    **dict.fromkeys(("http.request.method_original", "network.protocol.name", "network.protocol.version"), 256),
+    # The names before the stable ones, of an instrumentation that was asked for them.
+    **dict.fromkeys(("http.user_agent", "http.host", "http.server_name", "http.client_ip", "http.flavor"), 256),
+    **dict.fromkeys(("net.host.name", "net.peer.name", "net.peer.ip"), 256),
+    **dict.fromkeys(("url.path", "url.query", "http.target", "http.url"), 2048),
+}
+"""Characters of what the caller of a server writes into attributes, whichever instrumentation reads it from there."""
+HEADER_LIMIT = 256
+"""Characters of each value of a recorded request header."""
 ITEM_LIMIT = 1024 * 1024
 """Bytes of one encoded item: a quarter of what gRPC receivers take in one message by default."""
 
@@ -338,6 +349,8 @@ def _pair(key: Any, value: Any, telling: _Telling, depth: int) -> bytes | None:
             return None
     kind = type(value)
     told = value
+    if exact and (len(value) > _SHORT_TEXT if kind is str else kind is tuple or kind is list):
+        telling = _for_callers(key, telling)
     if telling.redactor is not None:
         name = key if exact else _as_text(key)
         told = telling.redactor.secret(name) or (_redacted(value, telling, name) if kind is str else value)
@@ -350,6 +363,19 @@ def _pair(key: Any, value: Any, telling: _Telling, depth: int) -> bytes | None:
     if exact and told is value and (kind is str or kind is int or kind is bool) and len(pair) <= _MEMO_BYTES:
         _remember(telling.pairs, (key, value, kind), pair)
     return pair
+
+
+_SHORT_TEXT = min(CALLERS.values())
+_HEADER = "http.request.header."
+_MOST_VALUES = 2  # of one header: beyond, its number is told
+
+
+def _for_callers(key: str, telling: _Telling) -> _Telling:
+    """Tell less of what a caller wrote."""
+    if key.startswith(_HEADER):
+        return telling._replace(text=min(telling.text, HEADER_LIMIT), items=min(telling.items, _MOST_VALUES))
+    limit = CALLERS.get(key)
+    return telling if limit is None else telling._replace(text=min(telling.text, limit))
 
 
 def _key(key: Any, telling: _Telling) -> bytes:
