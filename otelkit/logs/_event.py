@@ -32,7 +32,7 @@ _BASE = frozenset({"timestamp", "level", "service", "event", "logger", "trace_id
 _LEGACY = frozenset({"otelTraceID", "otelSpanID", "otelTraceSampled", "otelServiceName"})
 """Second spellings of the ids, written by other instrumentation (opentelemetry-python-contrib #5071)."""
 _PRIVATE = ("", "_")
-_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """Attributes of a `logging.LogRecord` that are no `extra`; `color_message` is uvicorn's text for terminals."""
 _CALL = frozenset({"exc_info", "stack_info", "stacklevel"})
 """Arguments of a log call that are no fields."""
@@ -129,7 +129,7 @@ class Event:
             kind, error, stack = found
             self.fields["exception.type"] = text(type_name(kind))
             self.fields["exception.message"] = text(shown(error))
-            self.fields["exception.stacktrace"] = head_and_tail(text(_formatted(kind, error, stack), None))
+            self.fields["exception.stacktrace"] = head_and_tail(text(formatted(kind, error, stack), None))
 
     def add_stack(self, stack: object) -> None:
         """Add where the call came from, as `stack_info=True` asks."""
@@ -150,7 +150,7 @@ def from_record(record: logging.LogRecord) -> Event:
     except Exception as raised:  # noqa: BLE001  the application must not see what its log call did wrong
         body, error = record.msg, raised
     event = Event.start(record.name, record.levelno, body, get_contextvars(), created_ns(record))
-    event.add({key: value for key, value in vars(record).items() if key not in _RECORD})
+    event.add({key: value for key, value in vars(record).items() if key not in RECORD})
     if error is not None:
         _malformed(event, error, record.args)
     found = exc_info(record.exc_info)
@@ -249,7 +249,8 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text(shown(error))}"
 
 
-def _formatted(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> str:
+def formatted(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> str:
+    """Render an exception with its stack and its causes, as far as it lets itself be rendered."""
     try:
         return "".join(traceback.format_exception(kind, error, stack)).rstrip()
     except Exception:  # noqa: BLE001  exceptions may have properties that raise

@@ -16,13 +16,14 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from otelkit.logs import _event, _roads
+from otelkit.logs import _event, _printed, _roads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from otelkit.logs._event import Event
     from otelkit.logs._roads import Active
+    from otelkit.redact import Redactor
 
 _filter = logging.Logger.filter  # inherited from Filterer: the class has none of its own
 _OWN = ("otelkit", "otelkit.access", "otelkit.exceptions")
@@ -71,7 +72,8 @@ class _LastResort(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record that does not go our way."""
         if self.before is not None and _is_opentelemetrys(record.name):
-            self.before.handle(record)
+            redactor = _redactor()
+            self.before.handle(record if redactor is None else _printed.redacted(record, redactor))
 
 
 class _Replaced(logging.Filter):
@@ -153,30 +155,57 @@ def _set_levels(level: int) -> None:
 
 
 def _listen(self: logging.Logger, record: logging.LogRecord) -> Any:
-    """Stand in for `Logger.filter`: a record that passes is delivered, then goes on to the handlers it has."""
+    """Stand in for `Logger.filter`: a record that passes is delivered, then goes on to the handlers it has.
+
+    Where handlers of the application shall not see it as it is, they are called from here with another one: before
+    Python 3.12 a filter could not replace a record.
+    """
     passed = _filter(self, record)
     active = _listener.active
-    if passed and active is not None and not _is_opentelemetrys(self.name):
+    if not passed or active is None:
+        return passed
+    logged = passed if isinstance(passed, logging.LogRecord) else record
+    redactor = active.redactor if active.user_handlers else None
+    shown = logged if redactor is None else _printed.redacted(logged, redactor)
+    if not _is_opentelemetrys(self.name):
         try:
-            if not _take(active, self, passed if isinstance(passed, logging.LogRecord) else record):
+            if not _take(active, self, logged, shown):
                 return False
         except Exception:  # noqa: BLE001  the record still reaches the application's own handlers
             _roads.note("log.listen.failed")
-    return passed
+    if shown is logged:
+        return passed
+    self.callHandlers(shown)
+    return False
 
 
-def _take(active: Active, logger: logging.Logger, record: logging.LogRecord) -> bool:
-    """Deliver a record; False if its handlers should not see it."""
+def _take(active: Active, logger: logging.Logger, record: logging.LogRecord, shown: logging.LogRecord) -> bool:
+    """Deliver a record; False if its handlers should not see it.
+
+    Args:
+        active: The open roads.
+        logger: Where it was logged.
+        record: As it was logged.
+        shown: As its handlers will see it.
+    """
     assert _listener.read is not None  # noqa: S101  set together with `active`
     event, exported = _listener.read(record)
     audience = Audience.of(logger)
     ours = audience.needs_line(active)
     active.deliver(event, stdout=ours, otlp=not exported and not audience.bridge)
-    if ours and audience.servers:
-        _replaced.mark(record)
+    if audience.servers:
+        if ours:
+            _replaced.mark(shown)
         for handler in audience.servers:
             handler.addFilter(_replaced)  # once, however often it is added
+            _printed.Lines.redact(handler, _redactor)
     return not _is_extra(logger, record.levelno)
+
+
+def _redactor() -> Redactor | None:
+    """Return what knows the secrets of this process; None while not installed."""
+    active = _listener.active
+    return None if active is None else active.redactor
 
 
 def _is_opentelemetrys(logger: str) -> bool:
@@ -232,8 +261,13 @@ def hand_over(logger: logging.Logger, event: Event, found: _event.ExcInfo | None
     for key, value in event.fields.items():
         vars(record).setdefault(key, value)
     passed = _filter(logger, record)
-    if passed:
-        logger.callHandlers(passed if isinstance(passed, logging.LogRecord) else record)
+    if not passed:
+        return
+    shown = passed if isinstance(passed, logging.LogRecord) else record
+    active = _listener.active
+    if active is not None and active.redactor is not None and active.user_handlers:
+        shown = _printed.redacted(shown, active.redactor)
+    logger.callHandlers(shown)
 
 
 # -- who is listening already -----------------------------------------------------------------------------------------

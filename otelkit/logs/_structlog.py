@@ -21,7 +21,7 @@ import structlog
 from opentelemetry import _logs
 from structlog._config import _BUILTIN_DEFAULT_PROCESSORS as _STOCK  # the chain nobody configured; no public name
 
-from otelkit.logs import _event, _roads, _stdlib
+from otelkit.logs import _event, _printed, _roads, _stdlib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -116,7 +116,7 @@ class _View:
 
 
 class _Tap:
-    """Listens to one event on its way through a chain; changes nothing and never raises.
+    """Listens to one event on its way through a chain; changes nothing, unless that is asked for, and never raises.
 
     Args:
         exported: Whether the chain exports its events by itself.
@@ -147,7 +147,7 @@ class _Tap:
                 self._found = None  # lest the next event is waited for with all the frames of a stack
         except Exception:  # noqa: BLE001  the application's chain goes on
             _roads.note("log.listen.failed")
-        return event_dict
+        return _shown_to_others(event_dict)
 
     def after_renderer(self, _: WrappedLogger, __: str, rendered: Any) -> Any:
         """Remember the message that stands for this event: a record that carries it is the same event, not another."""
@@ -186,6 +186,18 @@ def _export(logger: WrappedLogger, method: str, event_dict: Mapping[str, Any], f
     active = _listening[0] if _listening else _unheard
     event = _event.from_event_dict(_name(logger), _LEVELS.get(method, logging.INFO), event_dict, found)
     active.deliver(event, stdout=False, otlp=True)
+
+
+def _shown_to_others(event_dict: EventDict) -> EventDict:
+    """Return what the application's renderer gets: the very same, unless it shall be redacted for all handlers."""
+    active = _listening[0] if _listening else _unheard
+    if active.redactor is None or not active.user_handlers:
+        return event_dict
+    try:
+        return _printed.redacted_event_dict(event_dict, active.redactor)
+    except Exception:  # noqa: BLE001  what cannot be redacted is not told
+        _roads.note("log.redaction.failed")
+        return {"event": "log.redaction.failed"}
 
 
 def _name(logger: WrappedLogger) -> str:
@@ -233,7 +245,8 @@ class OtlpProcessor:
             active = _listening[0] if _listening else None
             if self._given is not None or active is None:
                 self._road = self._road or _roads.OtlpRoad(self._given or _logs.get_logger_provider())
-                active = _roads.Active(stdout=None, otlp=self._road, level=logging.NOTSET)
+                redactor = None if active is None else active.redactor
+                active = _roads.Active(stdout=None, otlp=self._road, level=logging.NOTSET, redactor=redactor)
             found = _event.exc_info(event_dict.get("exc_info", method == "exception"))
             event = _event.from_event_dict(_name(logger), _LEVELS.get(method, logging.INFO), event_dict, found)
             active.deliver(event, stdout=False, otlp=True)
