@@ -35,6 +35,10 @@ class RawRequest(NamedTuple):
     body: bytes
 
 
+class FullError(Exception):
+    """There is no room to keep a request; another time there may be."""
+
+
 class Take(Protocol):
     """What a front of the receiver does with a request that it could read."""
 
@@ -43,6 +47,7 @@ class Take(Protocol):
 
         Raises:
             ValueError: The body is malformed; the text says why.
+            FullError: There is no room for it.
         """
 
 

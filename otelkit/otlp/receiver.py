@@ -2,10 +2,13 @@
 
 It is for tests, demonstrations and a developer's own machine: what arrives stays in memory until `clear()`, it listens
 on loopback unless told otherwise, and it neither authenticates nor encrypts. It prints nothing.
+
+Whoever reaches it may be hostile: time, threads and memory that clients can take are bounded, the store as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import Counter
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from otelkit.otlp._http import HTTPFront
 from otelkit.otlp.decode import decode_logs, decode_metrics, decode_traces
+from otelkit.otlp.model import FullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +37,14 @@ _DECODE: dict[Signal, Callable[..., list[Any]]] = {
 MAX_BODY = 20 * 1024 * 1024
 """Default bound of a request in bytes; that of the Collector's HTTP receiver."""
 
+MAX_STORE = 1 << 30
+"""Default bound of what is kept, in bytes of memory by the estimate of `_weight`."""
+
+_SMALL = 65_536
+_LARGE_AT_ONCE = 2
+_OBJECT = 256  # bytes of an item's own objects in memory, about
+_GROWTH = 8  # bytes in memory for one on the wire: texts become strings in tuples and dicts
+
 
 class Receiver:
     """Takes OTLP from construction on until `close()`; a context manager.
@@ -49,6 +61,10 @@ class Receiver:
         host: Address to listen on.
         max_body: Largest request in bytes, before decompression as well as after; more is refused (HTTP 413, gRPC
             RESOURCE_EXHAUSTED).
+        max_store: Bytes of memory, estimated, that the store may take; when it is full, requests are refused (HTTP 429,
+            gRPC RESOURCE_EXHAUSTED) until `clear()`.
+        request_timeout: Seconds that a request may take to arrive, from its first byte on; a slower one is refused
+            (HTTP 408, gRPC CANCELLED).
         keep_raw: Also keep the bytes of each request, for searching them: see `raw()`.
         on_export: Called as `on_export(signal, items)` in the serving thread after each request was kept and before it
             is answered. What it raises is logged at debug level and changes nothing.
@@ -65,6 +81,8 @@ class Receiver:
         grpc_port: int | None = None,
         host: str = "127.0.0.1",
         max_body: int = MAX_BODY,
+        max_store: int = MAX_STORE,
+        request_timeout: float = 30.0,
         keep_raw: bool = False,
         on_export: Callable[[Signal, list[Any]], None] | None = None,
     ) -> None:
@@ -73,17 +91,33 @@ class Receiver:
         self._raw: list[RawRequest] = []
         self._requests: Counter[Signal] = Counter()
         self._refusals: Counter[int] = Counter()
+        self._max_store = max_store
+        self._weight = 0
+        # Decoding a large request takes a multiple of its size; what is small need not wait for it.
+        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
         self._keep_raw = keep_raw
         self._on_export = on_export
         self._grpc: GRPCFront | None = None
         self._host = f"[{host}]" if ":" in host else host
-        self._http = HTTPFront(host=host, port=http_port, max_body=max_body, take=self._take, refuse=self._refuse)
+        self._http = HTTPFront(
+            host=host,
+            port=http_port,
+            max_body=max_body,
+            request_timeout=request_timeout,
+            take=self._take,
+            refuse=self._refuse,
+        )
         if grpc_port is not None:
             try:
                 from otelkit.otlp._grpc import GRPCFront  # noqa: PLC0415  grpcio is optional, and slow to import
 
                 self._grpc = GRPCFront(
-                    host=host, port=grpc_port, max_body=max_body, take=self._take, refuse=self._refuse
+                    host=host,
+                    port=grpc_port,
+                    max_body=max_body,
+                    request_timeout=request_timeout,
+                    take=self._take,
+                    refuse=self._refuse,
                 )
             except BaseException:
                 self._http.close()
@@ -186,12 +220,16 @@ class Receiver:
             self._raw.clear()
             self._requests.clear()
             self._refusals.clear()
+            self._weight = 0
 
     def _take(self, signal: Signal, request: RawRequest, *, json: bool) -> None:
         if self._keep_raw:
+            self._make_room(len(request.body) + _OBJECT)
             with self._changed:
                 self._raw.append(request)
-        items = _DECODE[signal](request.body, json=json)
+        with contextlib.nullcontext() if len(request.body) <= _SMALL else self._large:
+            items = _DECODE[signal](request.body, json=json)
+        self._make_room(_weight(request.body, items))
         with self._changed:
             self._items[signal] += items
             self._requests[signal] += 1
@@ -202,7 +240,22 @@ class Receiver:
             except Exception:  # the callback is the caller's, and the exporter must get its answer
                 _logger.debug("on_export failed", exc_info=True)
 
+    def _make_room(self, weight: int) -> None:
+        with self._changed:
+            if self._weight + weight > self._max_store:
+                raise FullError("the receiver is full; clear() makes room")
+            self._weight += weight
+
     def _refuse(self, status: int) -> None:
         with self._changed:
             self._refusals[status] += 1
             self._changed.notify_all()
+
+
+def _weight(body: bytes, items: list[Any]) -> int:
+    """Estimate the memory that the items of a request take."""
+    parts = sum(
+        1 + len(getattr(item, "events", ())) + len(getattr(item, "links", ())) + len(getattr(item, "exemplars", ()))
+        for item in items
+    )
+    return _GROWTH * len(body) + _OBJECT * parts

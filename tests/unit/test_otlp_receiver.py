@@ -162,7 +162,7 @@ def test_the_three_signals_in_both_encodings(receiver: Receiver, connection: htt
         ),
         (400, {"body": b"\xff"}, None, "not an ExportTraceServiceRequest in protobuf"),
         (400, {"body": b"{", "headers": JSON}, None, "not an ExportTraceServiceRequest in OTLP/JSON"),
-        (400, {"body": b"x", "headers": PROTOBUF | {"Content-Encoding": "gzip"}}, None, "the body is not gzip"),
+        (400, {"body": b"xyz", "headers": PROTOBUF | {"Content-Encoding": "gzip"}}, None, "the body is not gzip"),
         (400, {"body": b"xyz", "headers": PROTOBUF | {"Content-Encoding": "deflate"}}, None, "the body is not deflate"),
         (
             400,
