@@ -74,6 +74,10 @@ _BEFORE_NAME = frozenset(
 _NAME = re.compile(r"(?=.{0,63}[^\W\d])[\w $.\-]{1,64}")
 _COMPARES = frozenset("=<>!")
 _EDGE = re.compile(r"/\*|\*/")
+_PASSWORD = ("IDENTIFIED", "BY")
+"""What stands before a bare word that is a password, in Oracle."""
+_DISPUTED = re.compile(r"""['"`$\[\\#]|--|/\*""")
+"""What the grammars disagree about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,7 @@ _GRAMMARS = {
     "sqlite": Grammar(double_quoted="either", brackets=True, dollar_quotes=False, nested_comments=False),
 }
 _STANDARD = Grammar()
+_ALL = tuple(dict.fromkeys((_STANDARD, *_GRAMMARS.values())))
 
 
 def grammar(dialect: str) -> Grammar:
@@ -156,6 +161,40 @@ def read(sql: str, how: Grammar) -> Statement:
     return _read_long(sql, how) if size <= _LONG else _read(sql, how)
 
 
+def without_literals(sql: str, dialect: str | None = None) -> str:
+    """Return a statement as it was written, with a `?` in place of each literal and comment.
+
+    The very same object where there is none. Of a text longer than 32,768 characters only these are looked at, and the
+    others left out.
+
+    Args:
+        sql: The statement.
+        dialect: The name of its SQLAlchemy dialect; None where the database is unknown: then what is a literal or a
+            comment to any database goes.
+    """
+    seen = sql[:_SCAN_LIMIT]
+    hows = _ALL if dialect is None and _DISPUTED.search(seen) else (grammar(dialect or ""),)
+    spans = sorted(span for how in hows for span in _hidden(seen, how))
+    if not spans and len(sql) == len(seen):
+        return sql
+    parts: list[str] = []
+    position = 0
+    for start, end in spans:
+        if start >= position:
+            parts += (seen[position:start], "?")
+        position = max(position, end)
+    parts.append(seen[position:])
+    return "".join(parts) if len(sql) == len(seen) else f"{''.join(parts)}..."
+
+
+def _hidden(sql: str, how: Grammar) -> Iterator[tuple[int, int]]:
+    start = 0
+    for token in _tokens(sql, how):
+        if token.kind in ("literal", "comment"):
+            yield start, token.end
+        start = token.end
+
+
 def _read(sql: str, how: Grammar) -> Statement:
     subject, text = _Subject(), _Text()
     for token in _tokens(sql[:_SCAN_LIMIT], how):
@@ -177,6 +216,7 @@ _read_long = lru_cache(maxsize=16)(_read)
 class _Token:
     kind: str  # space, comment, literal, parameter, name, word, other
     text: str
+    end: int  # where the next one begins
 
 
 def _quoted(mark: str, *, backslash: bool) -> str:
@@ -226,7 +266,7 @@ def _pattern(how: Grammar) -> re.Pattern[str]:
 
 def _tokens(sql: str, how: Grammar) -> Iterator[_Token]:
     match = _pattern(how).match
-    position, last, listing = 0, "", False
+    position, before, last, listing = 0, "", "", False
     while found := match(sql, position):
         kind, text = found.lastgroup or "other", found.group()
         position = found.end()
@@ -238,9 +278,11 @@ def _tokens(sql: str, how: Grammar) -> Iterator[_Token]:
             listing = text.upper() in ("VALUES", "IN")
         elif kind == "number" or (kind == "name" and _is_value(text, last, sql[position : position + 1], how, listing)):
             kind = "literal"
-        yield _Token(kind, text)
+        if kind in ("word", "name") and (before.upper(), last.upper()) == _PASSWORD:
+            kind = "literal"
+        yield _Token(kind, text, position)
         if kind not in ("space", "comment"):
-            last = text
+            before, last = last, text
 
 
 def _end_of_comment(sql: str, position: int, *, nested: bool) -> int:
@@ -273,7 +315,6 @@ class _Text:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._length = 0
-        self._words: tuple[str, str] = ("", "")
         self._gap = False
 
     @property
@@ -284,18 +325,12 @@ class _Text:
         if token.kind in ("space", "comment"):
             self._gap = True
         elif not self.full:
-            part = "?" if token.kind == "literal" or self._is_password(token) else token.text
+            part = "?" if token.kind == "literal" else token.text
             if self._gap and self._parts:
                 part = f" {part}"
             self._gap = False
             self._parts.append(part)
             self._length += len(part)
-
-    def _is_password(self, token: _Token) -> bool:
-        """Tell whether this is the bare word of Oracle's `IDENTIFIED BY secret`."""
-        secret = self._words == ("IDENTIFIED", "BY") and token.kind in ("word", "name")
-        self._words = (self._words[1], token.text.upper())
-        return secret
 
     def result(self, *, cut: bool) -> str:
         text = "".join(self._parts)
