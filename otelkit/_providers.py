@@ -227,9 +227,22 @@ def tracer_provider(
 
 
 def meter_provider(
-    settings: Settings, described: Resource, readers: Sequence[MetricReader], views: Sequence[View]
-) -> MeterProvider:
-    """Build the meter provider."""
+    settings: Settings,
+    described: Resource,
+    readers: Sequence[MetricReader],
+    views: Sequence[View],
+    *,
+    redactor: Redactor | None = None,
+) -> _guard.MeterProvider:
+    """Build the meter provider.
+
+    Args:
+        settings: The exemplar filter and the cardinality limit.
+        described: The resource.
+        readers: What collects.
+        views: The user's.
+        redactor: Applied to attributes before they make a series.
+    """
     filters: dict[str, Callable[[], ExemplarFilter]] = {
         "always_on": AlwaysOnExemplarFilter,
         "always_off": AlwaysOffExemplarFilter,
@@ -241,6 +254,8 @@ def meter_provider(
         exemplar_filter=filters[settings.exemplar_filter](),
         shutdown_on_exit=False,
         views=views,
+        cardinality_limit=settings.metric_cardinality_limit,
+        redactor=redactor,
     )
 
 

@@ -12,13 +12,12 @@ from opentelemetry import metrics
 from opentelemetry.context import Context
 from opentelemetry.sdk import metrics as sdk_metrics
 
+from otelkit._guard._series import LIMIT, Bounds, Series
 from otelkit._guard._values import (
     LIST_LIMIT,
     LONG,
     NODE_LIMIT,
-    PLAIN_LABELS,
     attributes_of,
-    label,
     line,
     never_raises,
     note,
@@ -26,9 +25,13 @@ from otelkit._guard._values import (
 from otelkit._sanitise import type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from opentelemetry.metrics import CallbackOptions
+    from opentelemetry.sdk.metrics.view import View
+
+    from otelkit.redact import Redactor
+
 _NOWHERE = metrics.NoOpMeter("otelkit.nowhere")
 
 
@@ -50,15 +53,16 @@ def _amount(value: Any) -> int | float:
     return number
 
 
-def _measuring(plain: Callable[..., None]) -> Callable[..., None]:
+def _measuring(plain: Callable[..., None], series: Series) -> Callable[..., None]:
     """Make the guarded form of an instrument's `add`, `record` or `set`."""
+    of = series.of
 
     def measure(amount: Any, attributes: Any = None, context: Any = None) -> None:
         try:  # not @never_raises: the call made most often
             plain(
-                _amount(amount),
-                None if attributes is None else attributes_of(attributes, PLAIN_LABELS, label),
-                context if isinstance(context, Context) else None,
+                amount if type(amount) is float and math.isfinite(amount) else _amount(amount),
+                of(attributes),
+                None if context is None or not isinstance(context, Context) else context,
             )
         except RecursionError:
             return  # where the stack is used up, nothing more can be called
@@ -76,7 +80,7 @@ def _boundaries(given: Any) -> Sequence[float] | None:
     return given
 
 
-def _observing(callback: Any) -> Callable[[CallbackOptions], Iterable[metrics.Observation]]:
+def _observing(callback: Any, series: Series) -> Callable[[CallbackOptions], Iterable[metrics.Observation]]:
     """Make the guarded form of a callback: one that raises, and one hostile observation, cost themselves only."""
     if isinstance(callback, Generator):
         next(callback)  # the API's contract: up to the first yield, which then receives the options
@@ -89,7 +93,7 @@ def _observing(callback: Any) -> Callable[[CallbackOptions], Iterable[metrics.Ob
         try:
             # Extended, not built: where the callback raises half-way, what it observed before stays.
             observations.extend(
-                made for given in islice(ask(options), NODE_LIMIT) if (made := _observation(given)) is not None
+                made for given in islice(ask(options), NODE_LIMIT) if (made := _observation(given, series)) is not None
             )
         except StopIteration:
             pass  # a generator that has said all it had to say
@@ -101,24 +105,27 @@ def _observing(callback: Any) -> Callable[[CallbackOptions], Iterable[metrics.Ob
 
 
 @never_raises
-def _observation(given: Any) -> metrics.Observation:
+def _observation(given: Any, series: Series) -> metrics.Observation:
     return metrics.Observation(
         _amount(given.value),
-        attributes_of(given.attributes, PLAIN_LABELS, label),
+        series.of(given.attributes),
         given.context if isinstance(given.context, Context) else None,
     )
 
 
-def _made(create: Callable[..., Any], name: Any, unit: Any, description: Any, **options: Any) -> Any:
+def _made(bounds: Bounds, create: Callable[..., Any], name: Any, unit: Any, description: Any, **options: Any) -> Any:
     """Create an instrument and guard it; one that records nothing where the SDK refuses it."""
     try:
+        series = Series(str(line(name)).lower(), bounds)  # by the name that the SDK gives it
         if "callbacks" in options:
             callbacks = islice(options["callbacks"] or (), LIST_LIMIT)
-            options["callbacks"] = [_observing(callback) for callback in callbacks]
+            options["callbacks"] = [_observing(callback, series) for callback in callbacks]
         instrument = create(line(name), unit=line(unit) or "", description=line(description) or "", **options)
+        series.look_through(instrument)
         for method in ("add", "record", "set"):
             if plain := getattr(type(instrument), method, None):
-                vars(instrument)[method] = _measuring(plain.__get__(instrument))
+                # The first one stays: who asks for the same instrument again gets the same, with the same series.
+                vars(instrument).setdefault(method, _measuring(plain.__get__(instrument), series))
     except Exception as error:  # noqa: BLE001  values that the application made
         note("an instrument", error)
         return getattr(_NOWHERE, create.__name__)("otelkit.nowhere")
@@ -126,13 +133,15 @@ def _made(create: Callable[..., Any], name: Any, unit: Any, description: Any, **
 
 
 class _Meter(sdk_metrics.Meter):
-    """The SDK's meter; neither creating an instrument nor using it raises."""
+    """The SDK's meter; neither creating an instrument nor using it raises, and no instrument has too many series."""
+
+    bounds: Bounds
 
     def create_counter(self, name: Any, unit: Any = "", description: Any = "") -> metrics.Counter:
-        return _made(super().create_counter, name, unit, description)  # type: ignore[no-any-return]
+        return _made(self.bounds, super().create_counter, name, unit, description)  # type: ignore[no-any-return]
 
     def create_up_down_counter(self, name: Any, unit: Any = "", description: Any = "") -> metrics.UpDownCounter:
-        return _made(super().create_up_down_counter, name, unit, description)  # type: ignore[no-any-return]
+        return _made(self.bounds, super().create_up_down_counter, name, unit, description)  # type: ignore[no-any-return]
 
     def create_histogram(
         self, name: Any, unit: Any = "", description: Any = "", *, explicit_bucket_boundaries_advisory: Any = None
@@ -140,33 +149,56 @@ class _Meter(sdk_metrics.Meter):
         create = super().create_histogram
         boundaries = _boundaries(explicit_bucket_boundaries_advisory)
         return _made(  # type: ignore[no-any-return]
-            create, name, unit, description, explicit_bucket_boundaries_advisory=boundaries
+            self.bounds, create, name, unit, description, explicit_bucket_boundaries_advisory=boundaries
         )
 
     def create_gauge(self, name: Any, unit: Any = "", description: Any = "") -> Any:
-        return _made(super().create_gauge, name, unit, description)
+        return _made(self.bounds, super().create_gauge, name, unit, description)
 
     def create_observable_counter(
         self, name: Any, callbacks: Any = None, unit: Any = "", description: Any = ""
     ) -> metrics.ObservableCounter:
         create = super().create_observable_counter
-        return _made(create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
+        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
 
     def create_observable_up_down_counter(
         self, name: Any, callbacks: Any = None, unit: Any = "", description: Any = ""
     ) -> metrics.ObservableUpDownCounter:
         create = super().create_observable_up_down_counter
-        return _made(create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
+        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
 
     def create_observable_gauge(
         self, name: Any, callbacks: Any = None, unit: Any = "", description: Any = ""
     ) -> metrics.ObservableGauge:
         create = super().create_observable_gauge
-        return _made(create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
+        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
 
 
 class MeterProvider(sdk_metrics.MeterProvider):
-    """The SDK's meter provider; what it hands out never raises into the application."""
+    """The SDK's meter provider; what it hands out never raises into the application, and has bounded series.
+
+    Args:
+        cardinality_limit: Attribute sets of one instrument; what is beyond them counts under `otel.metric.overflow`.
+        redactor: Applied to attributes before they make a series.
+        views: As the SDK takes them.
+        options: What else the SDK takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        cardinality_limit: int = LIMIT,
+        redactor: Redactor | None = None,
+        views: Sequence[View] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(views=views, **options)
+        self._bounds = Bounds(cardinality_limit, redactor, views)
+
+    @property
+    def overflowed(self) -> Mapping[str, int]:
+        """Measurements that count under `otel.metric.overflow`, by the name of their instrument; in this process."""
+        return self._bounds.overflowed
 
     def get_meter(
         self, name: str, version: str | None = None, schema_url: str | None = None, attributes: Any = None
@@ -179,4 +211,5 @@ class MeterProvider(sdk_metrics.MeterProvider):
             return metrics.NoOpMeter("")
         if type(meter) is sdk_metrics.Meter:
             meter.__class__ = _Meter
+            vars(meter)["bounds"] = self._bounds
         return meter
