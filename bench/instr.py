@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from workers import VARIANTS, started
+from workers import UNSAMPLED, VARIANTS, started
 
 REQUESTS = 85
 TOOLS = ("valgrind", "callgrind_control")
@@ -28,8 +28,8 @@ def missing() -> list[str]:
 
 
 def measure(vanilla: Path) -> dict[str, Any]:
-    """Return millions of instructions for each request of each variant, otelkit's cost over vanilla's, and redaction's."""
-    figures = {variant: _count(variant, vanilla) for variant in (*VARIANTS, "unredacted")}
+    """Return millions of instructions for each request of each variant, and what parts of otelkit's cost are."""
+    figures = {variant: _count(variant, vanilla) for variant in (*VARIANTS, "unredacted", *UNSAMPLED)}
     count = {variant: figure["m_instr"] for variant, figure in figures.items()}
     cost = {"vanilla": count["vanilla"] - count["bare"], "otelkit": count["otelkit"] - count["bare_native"]}
     return {
@@ -38,6 +38,9 @@ def measure(vanilla: Path) -> dict[str, Any]:
         "overhead_m_instr": {name: round(value, 3) for name, value in cost.items()},
         "ratio": round(cost["otelkit"] / cost["vanilla"], 3),
         "redaction_share": round((count["otelkit"] - count["unredacted"]) / cost["otelkit"], 3),
+        "unsampled_share": {
+            variant: round((count[variant] - count["bare_native"]) / cost["otelkit"], 3) for variant in UNSAMPLED
+        },
     }
 
 

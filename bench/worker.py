@@ -10,6 +10,8 @@ set up before anything is imported, and in nothing else:
     vanilla       `bare`, started by `opentelemetry-instrument` in an environment without otelkit
     otelkit       `otelkit.configure()` and its logger
     unredacted    `otelkit` without a single rule for secrets
+    sampled_out   `otelkit`, with a rule by which no trace is kept; server spans are recorded for the case of a failure
+    dropped       `otelkit`, with a rule by which nothing of a trace is even recorded
 
 It obeys one command a line: `run N` makes N requests and sends all telemetry, `collect` collects garbage. Each is
 answered by one line of JSON with the CPU seconds it took, of all threads. Log lines go to /dev/null.
@@ -39,15 +41,18 @@ HEADERS = [
     (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     (b"x-request-id", b"0af7651916cd43dd8448eb211c80319c"),
 ]
+RULES = {"sampled_out": ("0! server",), "dropped": ("drop! server",)}
+"""Rules that hold although the requests name a caller that has kept its trace."""
 
 
 def set_up(variant: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """Set telemetry and logging up; return what makes a logger, and what sends everything there is."""
-    if variant in ("otelkit", "unredacted"):
+    if variant in ("otelkit", "unredacted", *RULES):
         import otelkit  # noqa: PLC0415  the other variants run where it is not installed
 
         redaction = otelkit.Redaction(rules=()) if variant == "unredacted" else None
-        telemetry = otelkit.configure(service_name="bench", redaction=redaction)
+        settings = otelkit.Settings(service_name="bench", sampling_rules=RULES.get(variant, ()))
+        telemetry = otelkit.configure(settings, redaction=redaction)
         return otelkit.get_logger, telemetry.force_flush
 
     import structlog  # noqa: PLC0415  otelkit sets it up by itself

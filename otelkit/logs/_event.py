@@ -34,6 +34,10 @@ _LEGACY = frozenset({"otelTraceID", "otelSpanID", "otelTraceSampled", "otelServi
 _PRIVATE = ("", "_")
 RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """Attributes of a `logging.LogRecord` that are no `extra`; `color_message` is uvicorn's text for terminals."""
+_ACCESS = frozenset({"uvicorn.access", "gunicorn.access", "hypercorn.access"})
+"""Loggers of servers whose lines repeat what a caller wrote: the path, and the address that a proxy is said to serve."""
+_ACCESS_LIMIT = 512
+"""Characters of such a line that are told."""
 _CALL = frozenset({"exc_info", "stack_info", "stacklevel"})
 """Arguments of a log call that are no fields."""
 _CHAIN = _CALL | {"event", "level", "level_number", "logger", "timestamp", "exception", "stack", "positional_args"}
@@ -147,6 +151,8 @@ def from_record(record: logging.LogRecord) -> Event:
     error = None
     try:
         body: object = record.getMessage()
+        if record.name in _ACCESS:
+            body = text(str(body), _ACCESS_LIMIT)
     except Exception as raised:  # noqa: BLE001  the application must not see what its log call did wrong
         body, error = record.msg, raised
     event = Event.start(record.name, record.levelno, body, get_contextvars(), created_ns(record))
