@@ -82,6 +82,12 @@ class Bounds:
             number = self._counts.setdefault(name, _Count())
         number.add()
 
+    def forget_labels(self) -> None:
+        """Look at all labels anew, as the redactor has other rules now; the sets that have a series keep it."""
+        for part in list(_renewed):
+            if isinstance(part, Series) and part.bounds is self:
+                part.forget_labels()
+
     def renew(self) -> None:
         """Count from zero, in a forked child."""
         self._counts = {}
@@ -109,7 +115,7 @@ class Series:
     """
 
     def __init__(self, name: str, bounds: Bounds) -> None:
-        self.name, self._bounds = name, bounds
+        self.name, self.bounds = name, bounds
         # Attributes as given, flattened, to what is made of them, and to the types of those that are no text: 1, 1.0
         # and True are one key and three series.
         self._known: dict[Hashable, tuple[dict[str, Any] | None, tuple[tuple[str, type], ...]]] = {}
@@ -122,7 +128,7 @@ class Series:
     def look_through(self, instrument: object) -> None:
         """Find out which attributes the views of the instrument keep."""
         # The SDK asks its views in these words; where one has no such words, all attributes count.
-        matching = [view for view in self._bounds.views if getattr(view, "_match", _always)(instrument)]
+        matching = [view for view in self.bounds.views if getattr(view, "_match", _always)(instrument)]
         kept: list[set[str] | None] = [getattr(view, "_attribute_keys", None) for view in matching]
         if kept and None not in kept:
             self._seen = frozenset(key for keys in kept for key in keys or ())
@@ -150,6 +156,10 @@ class Series:
             given = given.copy()  # in one step, so that no thread changes what is looked at and what is remembered
         return self._new(given)
 
+    def forget_labels(self) -> None:
+        """Forget what was made of which attributes."""
+        self._known = {}
+
     def renew(self) -> None:
         """Forget what was seen, in a forked child: its sums start from zero, and so does what it has series for."""
         self._known, self._sets, self._full = {}, {}, None
@@ -157,9 +167,9 @@ class Series:
     def _new(self, given: Any) -> dict[str, Any] | None:
         labels = self._labels(given)
         if not self._admits(_identity(labels, self._seen)):
-            self._bounds.overflow(self.name)
+            self.bounds.overflow(self.name)
             return OVERFLOW
-        if len(self._known) < self._bounds.limit and _is_plain(given):
+        if len(self._known) < self.bounds.limit and _is_plain(given):
             checks = tuple((key, type(value)) for key, value in given.items() if type(value) is not str)
             self._known[(*given, *given.values())] = (labels or None, checks)
         return labels or None
@@ -167,7 +177,7 @@ class Series:
     def _labels(self, given: Any) -> dict[str, Any]:
         """Make labels of what was given: values that can be told apart, none of a stranger's choice, no secret."""
         labels = attributes_of(given, PLAIN_LABELS, label) or {}
-        redactor, never = self._bounds.redactor, self._never
+        redactor, never = self.bounds.redactor, self._never
         return {
             key: value if redactor is None else _redacted(redactor, key, value)
             for key, value in labels.items()
@@ -181,7 +191,7 @@ class Series:
         for every thread that looks; those that enter too late in the same moment find themselves behind them.
         """
         if self._full is None:
-            sets, limit = self._sets, self._bounds.limit
+            sets, limit = self._sets, self.bounds.limit
             sets[identity] = None
             if len(sets) <= limit:
                 return True
@@ -230,6 +240,6 @@ def _identity(labels: Mapping[str, Any], seen: frozenset[str] | None) -> Hashabl
     told: list[Hashable] = []
     for key in sorted(labels if seen is None else seen.intersection(labels)):
         value = labels[key]
-        told += key, type(value)
+        told.extend((key, type(value)))
         told.append(tuple((type(item), item) for item in value) if type(value) is tuple else value)
     return tuple(told)
