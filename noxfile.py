@@ -105,7 +105,7 @@ nox.needs_version = NOX.removeprefix("nox")
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "types", "unit", "contract", "integration", "e2e", "faults"]
+nox.options.sessions = ["lint", "types", "unit", "contract", "integration", "e2e", "faults", "leaks"]
 
 
 @atexit.register
@@ -270,7 +270,22 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "faults.soak", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
 
 
-def vanilla_programs(session: nox.Session) -> Path:
+@nox.session(requires=["wheel"])
+@lane
+def leaks(session: nox.Session) -> None:
+    """Search all that leaves a service for planted secrets; `-- --full`, `-- --kit vanilla`, `-- gunicorn` choose."""
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
+    older = Path(session.create_tmp()).resolve() / "sqlalchemy-2.0"  # to be set before the newest, which is installed
+    session.install("--no-deps", "--target", str(older), *CELLS["sqlalchemy-2.0"])
+    arguments = ["--sqlalchemy-2-0", str(older)]
+    if {"vanilla", "all"} & set(session.posargs):
+        arguments += ["--vanilla", str(vanilla_programs(session, "vanilla-leaks"))]
+    leave_checkout(session)
+    session.run("python", "-m", "leaks", *session.posargs, *arguments, env={"PYTHONPATH": str(ROOT / "tests")})
+    refuse_skipped(session)
+
+
+def vanilla_programs(session: nox.Session, requirements: str = "vanilla") -> Path:
     """Make an environment with opentelemetry-distro and the session's versions; return the folder of its programs."""
     folder = Path(session.create_tmp()).resolve() / "vanilla"
     session.run("python", "-m", "venv", "--without-pip", "--clear", str(folder))
@@ -283,7 +298,7 @@ def vanilla_programs(session: nox.Session) -> Path:
     python = str(folder / "bin" / "python")
     by_uv, by_pip = ("uv", "pip", "install", "--python", python), ("python", "-m", "pip", "--python", python, "install")
     installer = by_uv if session.venv_backend == "uv" else by_pip
-    session.run_install(*installer, "--quiet", "--constraint", str(constraints), *group("vanilla"))
+    session.run_install(*installer, "--quiet", "--constraint", str(constraints), *group(requirements))
     return folder / "bin"
 
 

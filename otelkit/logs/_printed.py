@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from otelkit.redact import Redactor
 
 
+_TAKEN_APART = frozenset({"uvicorn.access"})
+"""Loggers whose formatter takes the arguments one by one, and fails without them; none needs another to be known."""
+
+
 def redacted(record: logging.LogRecord, redactor: Redactor) -> logging.LogRecord:
     """Return a copy of a record without what is secret in it. Never raises.
 
@@ -80,6 +84,8 @@ def _redact_message(record: logging.LogRecord, redactor: Redactor) -> None:
         if message is None:
             record.msg = redactor.text(shown(record.msg))  # the handler fails as it always did
             return
+    if record.args and record.name in _TAKEN_APART:
+        return
     if (safe := redactor.text(message)) != message:
         record.msg, record.args = safe, ()
         vars(record).pop("color_message", None)  # uvicorn's second spelling, which takes the same arguments

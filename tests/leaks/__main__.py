@@ -51,6 +51,9 @@ KITS = (*OTELKIT, "unredacted", "vanilla")
 LEAST = {"unredacted": 60, "vanilla": 40}
 """How many plants must be found where nothing holds them back; else the search would not notice a leak either."""
 
+_RAW = 40
+"""How many plants a handler of the application must show where it gets records as they are."""
+
 LANE, POSTGRES = "leaks", "leaks-postgres"
 _PROTOCOLS = {"http": "http/protobuf", "grpc": "grpc"}
 _SERVERS = {
@@ -72,8 +75,8 @@ class Cell:
         sqlalchemy: "2.1", which is the newest, or "2.0".
         server: "uvicorn" or "gunicorn".
         logs: Who writes the log to the terminal. "ours": nobody has set logging up. "user": a handler of the
-            application does, on stdout, and gets records as they are; the server's own, on stderr, is searched. "all":
-            the same with `Redaction(user_handlers=True)`.
+            application does, and gets records as they are; beside it the server's own handlers print, and their lines
+            are searched. "all": the same with `Redaction(user_handlers=True)`, and all is searched.
         quick: Whether it belongs to the quick level.
     """
 
@@ -230,34 +233,26 @@ def _fill(outcome: Outcome, cell: Cell, folder: Path, surroundings: Surroundings
             used = set(traffic.ask(port, "/used"))
             process.signal(signal.SIGTERM)
             process.wait()
-        channels = {
-            **search.exported(receiver),
-            "stdout": process.stdout.encode().lower(),
-            "stderr": process.stderr.encode().lower(),
-        }
+        channels = search.exported(receiver) | search.printed(process)
         found = search.hits(channels, receiver)
         _check_use(outcome, sent, used, databases)
         if cell.kit != "vanilla":
             _check_arrival(outcome, sent, receiver)
-    outcome.hits = [hit for hit in found if not (cell.logs == "user" and hit.channel == "stdout")]
-    if cell.logs == "user":
-        raw = sum(hit.channel == "stdout" for hit in found)
-        if raw < _RAW_LINES:
-            outcome.wrong.append(f"the application's own handler printed {raw} secrets: its records were changed")
+    outcome.hits = [hit for hit in found if cell.logs != "user" or hit.channel != search.THEIRS]
+    raw = sum(hit.channel == search.THEIRS for hit in found)
+    if cell.logs == "user" and raw < _RAW:
+        outcome.wrong.append(f"the application's own handler printed {raw} secrets: its records were changed")
     lines = [f"{hit.place} | {hit.channel} | {hit.where}\n" for hit in found]
     (folder / "hits").write_text("".join(lines), encoding="utf-8")
     sizes = " ".join(f"{name} {len(content):,} B" for name, content in channels.items())
     outcome.figures = f"{len(sent)} requests, {len(used)} plants used, {sizes}"
 
 
-_RAW_LINES = 20
-
-
 def _service(cell: Cell, folder: Path, port: int, receiver: Receiver, surroundings: Surroundings) -> Process:
     """Make the process of the service."""
     programs = surroundings.bins[cell.kit]
     launcher = [programs / "opentelemetry-instrument"] if cell.kit in ("launcher", "vanilla") else []
-    older = [str(surroundings.older)] if surroundings.older and cell.sqlalchemy == "2.0" and cell.kit in OTELKIT else []
+    older = [str(surroundings.older)] if surroundings.older and cell.sqlalchemy == "2.0" else []
     environment = {
         "LEAKS_KIT": cell.kit,
         "LEAKS_LOGS": cell.logs,

@@ -11,8 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from otelkit.otlp.receiver import Receiver
+    from support.processes import Process
 
 SIGNALS = {"TraceService": "traces", "MetricsService": "metrics", "LogsService": "logs"}
+THEIRS = "theirs"
+"""The channel of what the application's own log handler prints on stdout."""
+MARK = "theirs| "
+"""What that handler begins every line with."""
 _SHOWN = 40
 
 
@@ -21,7 +26,7 @@ class Hit(NamedTuple):
 
     Args:
         place: Where it was planted.
-        channel: What it left by: a signal of OTLP, "stdout" or "stderr".
+        channel: What it left by: a signal of OTLP, "stdout", "stderr" or `THEIRS`.
         where: In which part of that.
     """
 
@@ -38,6 +43,14 @@ def exported(receiver: Receiver) -> dict[str, bytes]:
         service = request.path.rpartition("/")[0].rpartition(".")[2]
         found.setdefault(SIGNALS.get(service, last), []).append(request.body.lower())
     return {signal: b"\n".join(bodies) for signal, bodies in found.items()}
+
+
+def printed(process: Process) -> dict[str, bytes]:
+    """Return what was printed, by channel and in lower case."""
+    lines: dict[str, list[str]] = {"stdout": [], THEIRS: [], "stderr": process.stderr.lower().splitlines()}
+    for line in process.stdout.lower().splitlines():
+        lines[THEIRS if line.startswith(MARK) else "stdout"].append(line)
+    return {channel: "\n".join(those).encode() for channel, those in lines.items()}
 
 
 def hits(channels: Mapping[str, bytes], receiver: Receiver) -> list[Hit]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from leaks import plants
 
@@ -26,20 +26,34 @@ def arrived(place: str, value: object) -> None:
         used.add(place)
 
 
+class Handler(logging.StreamHandler[TextIO]):
+    """The application's own handler, whose lines can be told from all others."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Mark every line."""
+        return "\n".join(f"theirs| {line}" for line in super().format(record).splitlines())
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the name that logging calls
+        """Keep the arguments of a malformed call from stderr, where Python would show them."""
+        if LOGS == "all":
+            super().handleError(record)
+
+
 def configure() -> None:
     """Set logging and telemetry up, as far as that is the program's task; a launcher has done it before."""
     if LOGS != "ours":
-        logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="user %(levelname)s %(name)s %(message)s")
+        logging.basicConfig(handlers=[Handler(sys.stdout)], level=logging.INFO)
     logging.captureWarnings(capture=True)
     if KIT in ("explicit", "unredacted"):
         import otelkit
+        from otelkit.integrations.fastapi import FastAPIOptions
+        from otelkit.redact import Redaction
 
-        options: dict[str, Any] = {}
-        if KIT == "unredacted":
-            options["redaction"] = otelkit.Redaction(rules=())  # type: ignore[attr-defined]
-        elif LOGS == "all":
-            options["redaction"] = otelkit.Redaction(user_handlers=True)  # type: ignore[attr-defined]
-        otelkit.configure(**options)
+        otelkit.configure(
+            redaction=Redaction(rules=()) if KIT == "unredacted" else Redaction(user_handlers=LOGS == "all"),
+            # Where the application prints its own log, the server shall print its access lines beside it.
+            integrations={"fastapi": FastAPIOptions(access_event=LOGS == "ours")},
+        )
 
 
 def flush() -> None:

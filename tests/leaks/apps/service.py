@@ -12,6 +12,7 @@ import gc
 import json
 import logging
 import os
+import sys
 import tempfile
 import warnings
 from base64 import b64decode
@@ -362,7 +363,7 @@ async def stdlib() -> str:
     """Log in every way that stdlib logging has."""
     log.info("log-in with password=" + use("log: message"))  # noqa: G003  as people do
     log.info(f"log-in with token={use('log: f-string')}")  # noqa: G004  as people do
-    log.info("log-in with password %s", use("log: argument"))
+    log.info("log-in with password: %s", use("log: argument"))
     log.info("log-in with api_key=%(key)s", {"key": use("log: argument by name")})
     log.info("log-in: %r", Login("somebody", use("log: argument that is an object")))
     log.info("log-in: %s", [{"password": use("log: argument that is a dict")}])
@@ -395,7 +396,9 @@ async def stdlib() -> str:
         log.info("user %d", f"password={use('log: malformed call')}")
     warnings.warn(f"old password={use('log: warning that was captured')}", stacklevel=1)
     logging.getLogger("library").warning("password=%s", use("log: without any handler"))
-    logging.getLogger("uvicorn.error").warning("password=%s", use("log: of uvicorn.error"))
+    server = logging.getLogger("gunicorn.error" if "gunicorn" in sys.modules else "uvicorn.error")
+    server.warning("password=%s", use("log: of the server"))
+    server.error("worker failed", exc_info=ValueError(f"password={use('log: of the server, exception')}"))
     logging.getLogger("opentelemetry.shop").warning("password=%s", use("log: of opentelemetry"))
     _logs.get_logger("shop.api").emit(
         severity_number=_logs.SeverityNumber.WARN,
@@ -421,7 +424,7 @@ async def with_structlog() -> str:
     )
     into.info("log-in", password=use("structlog: chain to stdlib logging"))
     printing = structlog.wrap_logger(
-        structlog.PrintLogger(None if kit.LOGS != "ours" else _OWN_FILE),
+        structlog.PrintLogger(None if kit.LOGS == "all" else _OWN_FILE),
         processors=[structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()],
     )
     printing.info("log-in", password=use("structlog: chain that prints"))
