@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from otelkit.integrations import Verdict
     from otelkit.integrations.fastapi import FastAPIOptions
     from otelkit.integrations.sqlalchemy import SQLAlchemyOptions
-    from otelkit.redact import Redaction
+    from otelkit.redact import Redaction, Rule
 
 __all__ = [
     "FastAPIOptions",
     "OtelkitError",
+    "Redaction",
+    "Rule",
     "SQLAlchemyOptions",
     "Settings",
     "SettingsError",
@@ -46,6 +48,8 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "FastAPIOptions": "otelkit.integrations.fastapi",
+    "Redaction": "otelkit.redact",
+    "Rule": "otelkit.redact",
     "SQLAlchemyOptions": "otelkit.integrations.sqlalchemy",
     "Telemetry": "otelkit._runtime",
     "Verdict": "otelkit.integrations",

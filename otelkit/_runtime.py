@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from otelkit.integrations import Integration, Verdict
+    from otelkit.logs import Roads
     from otelkit.pipeline import Pipeline, SignalStats
 
 
@@ -73,6 +74,7 @@ class Telemetry:
     _pipeline: Pipeline | None = field(default=None, repr=False)
     _own: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _readers: list[Any] = field(default_factory=list, repr=False)
+    _redactor: Redactor | None = field(default=None, repr=False)
     _closed: bool = field(default=False, repr=False)
 
     def verdict(self, integration: str) -> Verdict | None:
@@ -134,7 +136,12 @@ class Telemetry:
         Returns:
             For each signal that goes out by OTLP: emitted = delivered + dropped (by reason) + pending, at any moment.
         """
-        return self._pipeline.stats() if self._pipeline is not None else {}
+        if self._pipeline is None:
+            return {}
+        stats = dict(self._pipeline.stats())
+        if "metrics" in stats and "metrics" in self._own:
+            stats["metrics"] = replace(stats["metrics"], overflowed=self._own["metrics"].overflowed)
+        return stats
 
 
 @dataclass
@@ -185,7 +192,7 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
 
     # While imported, the SDK reads OTEL_RESOURCE_ATTRIBUTES and prints a wrong pair whole; ours has named it by now.
     with _unheard("opentelemetry.sdk.resources"):
-        from otelkit import _providers, logs  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
+        from otelkit import _providers  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
         from otelkit.pipeline import Pipeline  # noqa: PLC0415  the same
 
     existing = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
@@ -212,7 +219,9 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
             existing=existing[1],
             add="add_metric_reader",
             parts=lambda: [*objects.metric_readers, *pipeline.metric_readers()],
-            build=lambda parts: _providers.meter_provider(settings, described, parts, objects.views),
+            build=lambda parts: _providers.meter_provider(
+                settings, described, parts, objects.views, redactor=redactors["metrics"]
+            ),
             publish=metrics.set_meter_provider,
         ),
         _Provision(
@@ -229,12 +238,7 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
 
     for line in _cannot_apply(kinds, objects):
         say(line)
-    roads = logs.install(
-        settings,
-        _logs.get_logger_provider() if kinds["logs"] != "foreign" else None,
-        redactors["logs"],
-        user_handlers=redaction.user_handlers,
-    )
+    roads = _open_roads(settings, kinds["logs"], redactors["logs"])
     telemetry = Telemetry(
         settings=settings,
         resource=dict(described.attributes),
@@ -245,6 +249,7 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
         _pipeline=pipeline,
         _own=own,
         _readers=list(objects.metric_readers),
+        _redactor=redactors["logs"],
     )
     pipeline.publish(telemetry.meter_provider.get_meter("otelkit", version("otelkit")))
     _propagate(settings)
@@ -254,6 +259,16 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
     _announce(telemetry, roads)
     pipeline.probe()
     return telemetry
+
+
+def _open_roads(settings: Settings, kind: str, redactor: Redactor) -> Roads:
+    """Open the roads of logs, or open them anew by other rules."""
+    from opentelemetry import _logs  # noqa: PLC0415  after the environment is right
+
+    from otelkit import logs  # noqa: PLC0415  keeps the import of otelkit light
+
+    provider = _logs.get_logger_provider() if kind not in ("foreign", "disabled") else None
+    return logs.install(settings, provider, redactor, user_handlers=redactor.redaction.user_handlers)
 
 
 def _redaction(settings: Settings, given: Redaction | None) -> Redaction:
@@ -328,16 +343,15 @@ def _disabled(settings: Settings, objects: Objects) -> Telemetry:
     """`OTEL_SDK_DISABLED`: no provider, no instrumentation, no thread; JSON logs still go to stdout."""
     from opentelemetry import _logs, metrics, trace  # noqa: PLC0415  the API alone
 
-    from otelkit import logs  # noqa: PLC0415  keeps the import of otelkit light
-
-    redaction = _redaction(settings, objects.redaction)
-    logs.install(settings, None, Redactor(redaction), user_handlers=redaction.user_handlers)
+    redactor = Redactor(_redaction(settings, objects.redaction))
+    _open_roads(settings, "disabled", redactor)
     return Telemetry(
         settings=settings,
         providers=dict.fromkeys(("traces", "metrics", "logs"), "disabled"),
         tracer_provider=trace.get_tracer_provider(),
         meter_provider=metrics.get_meter_provider(),
         logger_provider=_logs.get_logger_provider(),
+        _redactor=redactor,
     )
 
 
@@ -504,7 +518,6 @@ def _again(telemetry: Telemetry, settings: Settings | None, objects: Objects) ->
         "resource": objects.resource,
         "sampler": objects.sampler,
         "views": objects.views,
-        "redaction": objects.redaction,
     }
     ignored += [name for name, value in given.items() if value]
     late = {
@@ -512,6 +525,7 @@ def _again(telemetry: Telemetry, settings: Settings | None, objects: Objects) ->
         "log_processors": objects.log_processors,
         "metric_readers": objects.metric_readers,
         "integrations": objects.integrations,
+        "redaction": objects.redaction,
     }
     if merging and telemetry.providers.get("traces") != "disabled":
         _check(objects)
@@ -521,6 +535,16 @@ def _again(telemetry: Telemetry, settings: Settings | None, objects: Objects) ->
     if ignored:
         first = "the launcher" if merging else "an earlier configure()"
         say(f"configure(): {first} has configured this process already; ignored here: {', '.join(ignored)}")
+
+
+def _redact(telemetry: Telemetry, redaction: Redaction) -> None:
+    """Redact by other rules, wherever that is done."""
+    assert telemetry._redactor is not None  # noqa: S101, SLF001  made and kept by this module
+    if telemetry._pipeline is not None:  # noqa: SLF001  the same
+        telemetry._pipeline.redact(redaction)  # noqa: SLF001  the same
+    if "metrics" in telemetry._own:  # noqa: SLF001  the same
+        telemetry._own["metrics"].forget_labels()  # noqa: SLF001  the same
+    _open_roads(telemetry.settings, telemetry.providers["logs"], telemetry._redactor)  # noqa: SLF001  the same
 
 
 def _merge(telemetry: Telemetry, objects: Objects) -> None:
@@ -536,6 +560,8 @@ def _merge(telemetry: Telemetry, objects: Objects) -> None:
             getattr(provider, add)(part)
     for line in _cannot_apply(telemetry.providers, objects):
         say(line)
+    if objects.redaction is not None:
+        _redact(telemetry, _redaction(telemetry.settings, objects.redaction))
     if objects.integrations:
         for integration in _state.integrations:
             if objects.integrations.get(integration.name) is False:

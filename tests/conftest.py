@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import otelkit
-from otelkit import _serving
+from otelkit import _serving, _stderr
 from support import closing, lanes
 from support.processes import wait_until
 
@@ -86,3 +87,13 @@ def _unchanged_environment() -> Iterator[None]:
     before = telemetry_variables()
     yield
     assert telemetry_variables() == before
+
+
+@pytest.fixture
+def fresh_reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what other tests said on stderr, and give the `opentelemetry` logger back afterwards."""
+    monkeypatch.setattr(_stderr, "_said", {})
+    logger = logging.getLogger("opentelemetry")
+    before = (list(logger.handlers), logger.propagate)
+    yield
+    logger.handlers[:], logger.propagate = before

@@ -195,6 +195,10 @@ class MeterProvider(sdk_metrics.MeterProvider):
         super().__init__(views=views, **options)
         self._bounds = Bounds(cardinality_limit, redactor, views)
 
+    def forget_labels(self) -> None:
+        """Look at all labels anew, as the redactor has other rules now."""
+        self._bounds.forget_labels()
+
     @property
     def overflowed(self) -> Mapping[str, int]:
         """Measurements that count under `otel.metric.overflow`, by the name of their instrument; in this process."""

@@ -22,6 +22,7 @@ from opentelemetry import _logs
 from structlog._config import _BUILTIN_DEFAULT_PROCESSORS as _STOCK  # the chain nobody configured; no public name
 
 from otelkit.logs import _event, _printed, _roads, _stdlib
+from otelkit.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,7 +49,9 @@ _HOOKED = "_processors"
 _STOCK_FILE = structlog.PrintLogger()._file  # noqa: SLF001  tells a logger that prints to stdout from one with a file
 _handed_on = threading.local()
 _listening: list[Active] = []
-_unheard = _roads.Active(stdout=_roads.StdoutRoad("unknown_service"), otlp=None, level=logging.INFO)
+_unheard = _roads.Active(
+    stdout=_roads.StdoutRoad("unknown_service"), otlp=None, level=logging.INFO, redactor=Redactor()
+)
 
 
 def install(active: Active) -> None:

@@ -83,6 +83,12 @@ class Encoder:
     def __init__(self, redactor: Redactor | None = None) -> None:
         self._steps = tuple(_Telling(*sizes, redactor, {}, {}) for sizes in _SIZES)
 
+    def forget(self) -> None:
+        """Forget what was found clean, as the redactor has other rules now."""
+        for telling in self._steps:
+            telling.pairs.clear()
+            telling.keys.clear()
+
     def span(self, span: ReadableSpan) -> bytes:
         """Encode an ended span as an element of `ScopeSpans.spans`.
 
@@ -353,7 +359,10 @@ def _pair(key: Any, value: Any, telling: _Telling, depth: int) -> bytes | None:
         telling = _for_callers(key, telling)
     if telling.redactor is not None:
         name = key if exact else _as_text(key)
-        told = telling.redactor.secret(name) or (_redacted(value, telling, name) if kind is str else value)
+        if kind is str:
+            told = _redacted(value, telling, name)
+        elif value is not None:
+            told = telling.redactor.secret(name) or value
         body = _text(told, telling) if type(told) is str else _value(told, telling, depth, name)
     else:
         body = _value(value, telling, depth)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.trace import SpanProcessor
 
-    from otelkit.redact import Redactor
+    from otelkit.redact import Redaction, Redactor
     from otelkit.settings import Settings, Signal
 
 __all__ = ["Deadline", "Pipeline", "Records", "RedactedSpan", "SignalStats", "Spans", "redact_record", "run_against"]
@@ -238,6 +238,13 @@ class Pipeline:
                 if exporter != "otlp":
                     self._others.append(part)
         return parts
+
+    def redact(self, redaction: Redaction) -> None:
+        """Send what is emitted from now on redacted by other rules."""
+        for redactor in self._redactors.values():
+            redactor.adopt(redaction)
+        for road in self._roads.values():
+            road.encoder.forget()
 
     # -- what is known about delivery
 

@@ -231,6 +231,46 @@ def test_the_first_explicit_call_is_merged_into_the_launcher_s(tmp_path: Path, r
     assert [span.name for span in receiver.spans()] == ["both"]
 
 
+@pytest.mark.parametrize("launcher", ["", "opentelemetry-instrument"])
+def test_rules_of_the_application_hold_from_its_first_call_on(
+    tmp_path: Path, receiver: Receiver, launcher: str
+) -> None:
+    process = script(
+        tmp_path,
+        receiver,
+        """
+        import json
+        import otelkit
+        from opentelemetry import metrics, trace
+
+        NOTE = "order CASE-1234-5678"
+        calls = metrics.get_meter("t").create_counter("calls")
+
+        def work(name):
+            trace.get_tracer("t").start_span(name, attributes={"note": NOTE, "password": "x"}).end()
+            calls.add(1, {"note": NOTE})
+
+        work("before")  # under the launcher these values pass, and are found clean
+        rule = otelkit.Rule(name="case", about="cases", pattern="CASE-[0-9-]{9}")
+        telemetry = otelkit.configure(redaction=otelkit.Redaction(extra=[rule]))
+        for _ in range(3):
+            work("after")
+            otelkit.get_logger().info("told", note=NOTE, password="x")
+        telemetry.force_flush()
+        print(json.dumps({name: dict(stats.redacted) for name, stats in telemetry.stats().items()}))
+        """,
+        argv=[str(_bin(launcher))] if launcher else [],
+    )
+    counts = answer(process)
+    assert counts["traces"] == {"case": 3, "password": 4 if launcher else 3}
+    assert counts["logs"] == {"case": 3, "password": 3}
+    assert counts["metrics"]["case"] >= 1
+    notes = [span.attributes["note"] for span in receiver.spans() if span.name == "after"]
+    assert notes == ["order [redacted:case]"] * 3
+    assert {point.attributes["note"] for point in receiver.points() if point.metric == "calls"} == set(notes)
+    assert "CASE" not in process.stdout
+
+
 def _bin(name: str) -> Path:
     from pathlib import Path
 

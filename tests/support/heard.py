@@ -23,6 +23,8 @@ from otelkit import Settings, logs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from otelkit.redact import Redactor
+
 
 @dataclass(kw_only=True)
 class Heard:
@@ -110,7 +112,12 @@ def untouched_root(stdout: io.StringIO, stderr: io.StringIO) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hearing(
-    variables: Mapping[str, str] | None = None, *, exporting: bool = True, before: Any = None
+    variables: Mapping[str, str] | None = None,
+    *,
+    exporting: bool = True,
+    before: Any = None,
+    redactor: Redactor | None = None,
+    user_handlers: bool = False,
 ) -> Iterator[Heard]:
     """Open the roads, and close them again.
 
@@ -118,13 +125,16 @@ def hearing(
         variables: Environment variables of the settings; JSON lines unless they say otherwise.
         exporting: Whether there is a logger provider.
         before: Called before the roads are opened.
+        redactor: Knows what is secret.
+        user_handlers: Whether handlers of the application get redacted records.
     """
     out, err, exporter = io.StringIO(), io.StringIO(), in_memory()
     settings = Settings(environ={"OTELKIT_LOG_FORMAT": "json", **(variables or {})})
     with untouched_root(out, err):
         if before is not None:
             before()
-        opened = logs.install(settings, provider(exporter) if exporting else None)
+        given = provider(exporter) if exporting else None
+        opened = logs.install(settings, given, redactor, user_handlers=user_handlers)
         try:
             yield Heard(roads=opened, out=out, err=err, exporter=exporter)
         finally:

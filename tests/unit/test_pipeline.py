@@ -26,10 +26,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags
 
-from otelkit import _stderr
 from otelkit.errors import SettingsError
-from otelkit.otlp.encode import Encoder
 from otelkit.otlp.decode import decode_traces
+from otelkit.otlp.encode import Encoder
 from otelkit.otlp.receiver import Receiver
 from otelkit.pipeline import Deadline, Pipeline, run_against
 from otelkit.pipeline._failures import Failures, origin
@@ -45,14 +44,7 @@ if TYPE_CHECKING:
     from support.scripted import Script
 
 
-@pytest.fixture(autouse=True)
-def _fresh_stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what was said by other tests, and give the `opentelemetry` logger back afterwards."""
-    monkeypatch.setattr(_stderr, "_said", {})
-    logger = logging.getLogger("opentelemetry")
-    before = (list(logger.handlers), logger.propagate)
-    yield
-    logger.handlers[:], logger.propagate = before
+pytestmark = pytest.mark.usefixtures("fresh_reports")
 
 
 def test_several_late_jobs_share_one_deadline() -> None:
