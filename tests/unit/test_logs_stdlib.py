@@ -18,13 +18,19 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otelkit import logs
 from otelkit.logs import _stdlib
+from otelkit.redact import Redactor
 from support.heard import hearing, own_handlers, untouched_root
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 log = logging.getLogger("shop.stock")
 tracer = TracerProvider().get_tracer("tests")
+
+
+SECRET = "hunter2-Correct-Horse"
+WITH_PASSWORD = f"password={SECRET}"
 
 
 def fail() -> None:
@@ -561,3 +567,234 @@ def test_a_servers_handler_prints_again_when_the_roads_are_closed() -> None:
             handler.stream = stream
         logger.warning("its own")
     assert stream.getvalue() == "its own\n"
+
+
+def fail_with_secret() -> None:
+    local = SECRET
+    try:
+        raise ValueError(WITH_PASSWORD)  # noqa: TRY301  the cause is what is looked at
+    except ValueError as error:
+        raise LookupError(f"token={local}") from error
+
+
+def servers(stream: Any = None) -> logging.Handler:
+    """A handler as gunicorn sets it up."""
+    handler = logging.StreamHandler(stream)
+    handler._gunicorn = True  # type: ignore[attr-defined]  # as gunicorn marks its handlers
+    return handler
+
+
+class Keeping(logging.Handler):
+    """Keeps the records that it gets, and what it would have printed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self.printed = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self.printed += self.format(record) + "\n"
+
+    @property
+    def record(self) -> logging.LogRecord:
+        (record,) = self.records
+        return record
+
+
+class TestWhatServersPrint:
+    """The lines of a server's own handlers are redacted; handlers of the application get the record as it is."""
+
+    def test_message_arguments_and_exception(self) -> None:
+        mine = Keeping()
+        with hearing(before=basic(), redactor=Redactor()) as heard:
+            with own_handlers("gunicorn.error", servers(), mine, propagate=False) as logger:
+                logger.warning("log-in with password=%s", SECRET)
+                try:
+                    fail_with_secret()
+                except LookupError:
+                    logger.exception("Exception in ASGI application")
+            printed = heard.err.getvalue()
+        assert "log-in with password=[redacted:" in printed
+        assert "Exception in ASGI application\nTraceback" in printed
+        assert "The above exception was the direct cause" in printed
+        assert SECRET not in printed + heard.text + str(heard.bodies)
+        assert mine.printed.count(SECRET) == 3
+        assert mine.records[0].args == (SECRET,)
+
+    def test_uvicorn(self) -> None:
+        from uvicorn.config import LOGGING_CONFIG
+
+        def configure() -> None:
+            basic()()
+            logging.config.dictConfig(LOGGING_CONFIG)
+
+        with (
+            own_handlers("uvicorn", handlers=[], propagate=True, level=logging.NOTSET),
+            own_handlers("uvicorn.access", handlers=[], propagate=True, level=logging.NOTSET),
+            hearing(before=configure, redactor=Redactor()) as heard,
+        ):
+            logging.getLogger("uvicorn.error").warning(WITH_PASSWORD, extra={"color_message": WITH_PASSWORD})
+            path = f"/reset?token={SECRET}"
+            logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "::1", "GET", path, "1.1", 200)
+        printed = heard.out.getvalue() + heard.err.getvalue()
+        assert "password=[redacted:" in printed
+        assert "GET /reset?token=[redacted:" in printed
+        assert SECRET not in printed
+
+    def test_their_lines_are_their_own_again_when_the_roads_are_closed(self) -> None:
+        with own_handlers("gunicorn.error", servers(stream := io.StringIO()), propagate=False) as logger:
+            with hearing(before=basic(), redactor=Redactor()):
+                logger.warning("redacted")
+            logger.warning(WITH_PASSWORD)
+        assert stream.getvalue().endswith(f"{WITH_PASSWORD}\n")
+
+    def test_the_last_resort(self) -> None:
+        with hearing(redactor=Redactor()) as heard:
+            last = logging.StreamHandler()
+            assert _stdlib._listener.last_resort is not None
+            _stdlib._listener.last_resort.before = last
+            with own_handlers("opentelemetry", propagate=True):
+                logging.getLogger("opentelemetry.shop").warning(WITH_PASSWORD)
+        assert "password=[redacted:" in heard.err.getvalue()
+
+
+class TestUserHandlers:
+    """With `Redaction(user_handlers=True)` every handler gets a redacted record, and nobody's record is changed."""
+
+    def shown(self, log_it: Callable[[logging.Logger], None]) -> tuple[Keeping, logging.LogRecord]:
+        """Return the handler, and the record as it was logged."""
+        mine, kept = Keeping(), list[logging.LogRecord]()
+
+        def keep(record: logging.LogRecord) -> bool:
+            kept.append(record)
+            return True
+
+        with (
+            hearing(redactor=Redactor(), user_handlers=True),
+            own_handlers("shop.mine", mine, filters=[keep]) as logger,
+        ):
+            log_it(logger)
+        (record,) = kept
+        return mine, record
+
+    def test_message_and_arguments(self) -> None:
+        mine, record = self.shown(lambda logger: logger.warning("log-in with password=%s by %s", SECRET, "bob"))
+        assert mine.printed.startswith("log-in with password=[redacted:")
+        assert mine.printed.endswith(" by bob\n")
+        assert record.getMessage() == f"log-in with password={SECRET} by bob"
+        assert record.args == (SECRET, "bob")
+
+    def test_arguments_keep_their_place_where_that_is_enough(self) -> None:
+        mine, _ = self.shown(lambda logger: logger.warning("%s of %d: %s", WITH_PASSWORD, 3, {"token": SECRET}))
+        assert mine.record.msg == "%s of %d: %s"
+        assert isinstance(mine.record.args, tuple)
+        assert mine.record.args[1] == 3
+        assert SECRET not in mine.printed
+
+    def test_innocent_arguments_stay_the_objects_they_are(self) -> None:
+        given = object()
+        mine, _ = self.shown(lambda logger: logger.warning("%s and %s", given, ("a", 1)))
+        assert mine.record.args == (given, ("a", 1))
+
+    def test_a_formatter_that_takes_arguments_apart_finds_all_of_them(self) -> None:
+        from uvicorn.logging import AccessFormatter
+
+        given = "::1", "GET", f"/token: {SECRET}?token={SECRET}", "1.1", 200
+        mine = Keeping()
+        mine.setFormatter(AccessFormatter("%(client_addr)s %(request_line)s %(status_code)s", use_colors=False))
+        with hearing(redactor=Redactor(), user_handlers=True), own_handlers("uvicorn.access", mine) as logger:
+            logger.warning('%s - "%s %s HTTP/%s" %d', *given)
+        assert mine.printed.startswith("::1 GET /token: [redacted:")
+        assert mine.printed.endswith("HTTP/1.1 200 OK\n")
+        assert SECRET not in mine.printed
+
+    def test_arguments_by_name(self) -> None:
+        mine, _ = self.shown(lambda logger: logger.warning("%(user)s: %(secret)s", {"user": "bob", "secret": SECRET}))
+        assert mine.printed.startswith("bob: [redacted:")
+
+    def test_fields(self) -> None:
+        fields = {"password": SECRET, "nested": {"all": [{"client_secret": SECRET}]}, "note": WITH_PASSWORD, "left": 3}
+        mine, record = self.shown(lambda logger: logger.warning("m", extra=fields))
+        assert SECRET not in str(vars(mine.record))
+        assert vars(mine.record)["left"] == 3
+        assert fields.items() <= vars(record).items()
+
+    def test_an_exception_says_the_same_without_secrets_and_without_frames(self) -> None:
+        def log_it(logger: logging.Logger) -> None:
+            try:
+                fail_with_secret()
+            except LookupError:
+                logger.exception("order.failed")
+
+        mine, record = self.shown(log_it)
+        assert "in fail_with_secret" in mine.printed
+        assert "token=[redacted:" in mine.printed
+        assert "password=[redacted:" in mine.printed
+        assert mine.record.exc_info is not None
+        kind, error, stack = mine.record.exc_info
+        assert kind is not None
+        assert (kind.__name__, stack) == ("LookupError", None)
+        alone = logging.Formatter().formatException(mine.record.exc_info)  # as handlers that render it themselves
+        assert alone.startswith("LookupError: token=[redacted:")
+        assert "in fail_with_secret" in alone
+        assert SECRET not in mine.printed + alone + str(vars(mine.record)) + repr(error)
+        assert record.exc_info is not None
+        assert isinstance(record.exc_info[1], LookupError)
+        assert record.exc_info[2] is not None
+
+    def test_a_malformed_call_fails_in_the_handler_as_ever(self, capsys: pytest.CaptureFixture[str]) -> None:
+        class Printing(logging.StreamHandler[TextIO]):
+            pass
+
+        with hearing(redactor=Redactor(), user_handlers=True) as heard:
+            with own_handlers("shop.mine", Printing(sys.stderr)) as logger:
+                logger.warning("user %d", WITH_PASSWORD)
+            printed = heard.err.getvalue()
+        assert "--- Logging error ---" in printed
+        assert SECRET not in printed.replace(f'WITH_PASSWORD = "password={SECRET}"', "")
+        assert capsys.readouterr().err == ""
+
+    def test_what_cannot_be_redacted_is_not_told(self) -> None:
+        class Odd(logging.LogRecord):
+            def __copy__(self) -> Odd:
+                raise RuntimeError("no copies")
+
+        mine = Keeping()
+        with hearing(redactor=Redactor(), user_handlers=True), own_handlers("shop.mine", mine) as logger:
+            logger.handle(Odd("shop.mine", logging.WARNING, "", 1, WITH_PASSWORD, (), None))
+        assert mine.printed == "log.redaction.failed\n"
+
+    def test_events_of_our_own_loggers(self) -> None:
+        mine = Keeping()
+        with hearing(redactor=Redactor(), user_handlers=True) as heard, own_handlers("shop.mine", mine):
+            logs.get_logger("shop.mine").warning("log-in", password=SECRET)
+        assert mine.printed.startswith("log-in password=[redacted:")
+        assert SECRET not in mine.printed + heard.text + str(vars(mine.record))
+
+    def test_records_of_opentelemetry(self) -> None:
+        mine = Keeping()
+        with hearing(redactor=Redactor(), user_handlers=True), own_handlers("opentelemetry.shop", mine) as logger:
+            logger.warning(WITH_PASSWORD)
+        assert mine.printed.startswith("password=[redacted:")
+
+    def test_a_handler_that_raises_does_so_as_ever(self) -> None:
+        class Raising(logging.Handler):
+            def emit(self, _: logging.LogRecord) -> None:
+                raise LookupError("handler")
+
+        with (
+            hearing(redactor=Redactor(), user_handlers=True),
+            own_handlers("shop.mine", Raising()) as logger,
+            pytest.raises(LookupError, match="handler"),
+        ):
+            logger.warning("m")
+
+    def test_a_servers_line_is_replaced_by_ours_as_ever(self) -> None:
+        with (
+            hearing(redactor=Redactor(), user_handlers=True) as heard,
+            own_handlers("gunicorn.error", servers(), propagate=False) as logger,
+        ):
+            logger.warning(WITH_PASSWORD)
+        assert heard.err.getvalue() == ""
+        assert len(heard.events) == len(heard.bodies) == 1

@@ -19,6 +19,7 @@ from structlog.stdlib import LoggerFactory, ProcessorFormatter
 
 import otelkit
 from otelkit import logs
+from otelkit.redact import Redactor
 from support.heard import hearing, in_memory, own_handlers, provider, untouched_root
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 tracer = TracerProvider().get_tracer("tests")
+SECRET = "hunter2-Correct-Horse"
 FIELDS = {"order_id": 42, "paid": True, "ratio": 0.5, "tags": ["a"]}
 
 
@@ -187,10 +189,11 @@ class TestOurLoggers:
         assert heard_there == ["order.failed"]
 
     def test_before_configure_events_are_lines(self, capsys: pytest.CaptureFixture[str]) -> None:
-        logs.get_logger("early").info("m", a=1)
+        logs.get_logger("early").info("m", a=1, password=SECRET)
         logs.get_logger("early").debug("no")
         line = json.loads(capsys.readouterr().out)
         assert (line["event"], line["a"]) == ("m", 1)
+        assert line["password"].startswith("[redacted:")
 
     def test_disable_existing_loggers_does_not_reach_them(self) -> None:
         log = logs.get_logger("shop.disabled")
@@ -562,3 +565,100 @@ def test_closing_the_roads_gives_structlog_back() -> None:
         log = structlog.wrap_logger(structlog.PrintLogger(out), processors=[structlog.processors.JSONRenderer()])
         log.info("m")
     assert json.loads(out.getvalue()) == {"event": "m"}
+
+
+class TestUserHandlers:
+    """With `Redaction(user_handlers=True)` renderers of the application get redacted events; without, what they got."""
+
+    @pytest.mark.parametrize("user_handlers", [True, False])
+    def test_a_chain_that_prints(self, *, user_handlers: bool) -> None:
+        printed = io.StringIO()
+        log = structlog.wrap_logger(
+            structlog.PrintLogger(printed), processors=[structlog.processors.JSONRenderer()], tenant="t"
+        )
+        event = f"log-in with password={SECRET}"
+        given = {"password": SECRET, "nested": [{"token": SECRET}], "left": 3}
+        with hearing(redactor=Redactor(), user_handlers=user_handlers) as heard:
+            log.info(event, **given)
+        line = json.loads(printed.getvalue())
+        assert (line["tenant"], line["left"]) == ("t", 3)
+        assert (SECRET in printed.getvalue()) is not user_handlers
+        assert line["event"].startswith("log-in with password=")
+        assert SECRET not in str(heard.records)
+        assert given["nested"] == [{"token": SECRET}]
+
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()],
+            [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+            [structlog.dev.ConsoleRenderer(colors=False)],
+        ],
+        ids=["structured", "text", "console"],
+    )
+    def test_exceptions_whoever_renders_them(self, steps: list[Processor]) -> None:
+        printed = io.StringIO()
+        log = structlog.wrap_logger(structlog.PrintLogger(printed), processors=steps)
+        with hearing(redactor=Redactor(), user_handlers=True) as heard:
+            try:
+                throw(ValueError(f"password={SECRET}"))
+            except ValueError:
+                log.exception("order.failed")
+        assert "order.failed" in printed.getvalue()
+        assert "ValueError" in printed.getvalue()
+        assert "password=[redacted:" in printed.getvalue()
+        assert SECRET not in printed.getvalue() + str(heard.records)
+
+    def test_a_formatter_of_structlog_at_a_handler_of_stdlib_logging(self) -> None:
+        printed = io.StringIO()
+        handler = logging.StreamHandler(printed)
+        handler.setFormatter(
+            ProcessorFormatter(
+                processors=[
+                    ProcessorFormatter.remove_processors_meta,
+                    structlog.processors.format_exc_info,
+                    structlog.processors.JSONRenderer(),
+                ]
+            )
+        )
+        structlog_log = structlog.wrap_logger(
+            logging.getLogger("shop.formatted"),
+            processors=[ProcessorFormatter.wrap_for_formatter],
+            wrapper_class=structlog.stdlib.BoundLogger,
+        )
+        with hearing(redactor=Redactor(), user_handlers=True), own_handlers("shop.formatted", handler) as stdlib_log:
+            stdlib_log.warning("log-in with password=%s", SECRET)
+            structlog_log.warning("log-in", password=SECRET)
+            try:
+                throw(ValueError(f"password={SECRET}"))
+            except ValueError:
+                structlog_log.exception("order.failed")
+                stdlib_log.exception("order.failed")
+        assert SECRET not in printed.getvalue()
+        lines = [json.loads(line) for line in printed.getvalue().splitlines()]
+        assert len(lines) == 4
+        assert lines[1]["password"].startswith("[redacted:")
+        assert all("in throw" in line["exception"] for line in lines[2:])
+
+    def test_what_cannot_be_redacted_is_not_told(self) -> None:
+        class Failing(Redactor):
+            def plain(self, key: str, value: Any) -> Any:  # noqa: ARG002  fails for all
+                raise RuntimeError("broken")
+
+            value = plain
+
+        printed = io.StringIO()
+        log = structlog.wrap_logger(structlog.PrintLogger(printed), processors=[structlog.processors.JSONRenderer()])
+        with hearing(redactor=Failing(), user_handlers=True):
+            log.info("log-in", password=SECRET)
+        assert json.loads(printed.getvalue()) == {"event": "log.redaction.failed"}
+
+
+def test_the_processor_redacts_what_it_sends_to_a_provider_of_the_application() -> None:
+    exporter = in_memory()
+    chain = [logs.OtlpProcessor(provider(exporter)), structlog.processors.JSONRenderer()]
+    log = structlog.wrap_logger(structlog.PrintLogger(io.StringIO()), processors=chain)
+    with hearing(redactor=Redactor()):
+        log.info("log-in", password=SECRET)
+    (entry,) = exporter.get_finished_logs()
+    assert entry.log_record.attributes["password"].startswith("[redacted:")
