@@ -237,9 +237,9 @@ def _redacted(redactor: Redactor, key: str, value: Any) -> Any:
 
 def _identity(labels: Mapping[str, Any], seen: frozenset[str] | None) -> Hashable:
     """Return what is equal for two attribute sets of one series; with types, as the SDK tells 1, 1.0 and True apart."""
-    told: list[Hashable] = []
+    told: list[Any] = []
     for key in sorted(labels if seen is None else seen.intersection(labels)):
         value = labels[key]
-        told.extend((key, type(value)))
+        told += key, type(value)
         told.append(tuple((type(item), item) for item in value) if type(value) is tuple else value)
     return tuple(told)
