@@ -10,9 +10,11 @@ from fastapi import FastAPI, Request  # noqa: TC002  FastAPI evaluates annotatio
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import baggage, propagate, trace
+from opentelemetry import context as otel_context
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import default_getter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -89,7 +91,7 @@ class TestBounds:
     def test_the_api_has_nothing_to_warn_of(self, header: str) -> None:
         heard: list[logging.LogRecord] = []
         listener = logging.Handler()
-        listener.emit = heard.append  # type: ignore[method-assign]  # all it does
+        listener.emit = heard.append  # type: ignore[method-assign,assignment]  # all it does
         logger = logging.getLogger("opentelemetry")
         logger.addHandler(listener)
         try:
@@ -183,11 +185,11 @@ class TestListedBaggage:
 
     def test_log_records_have_it(self) -> None:
         _propagation.install(baggage_keys=("tenant",), public_endpoint=False)
-        token = _event.otel_context.attach(self.CONTEXT)
+        token = otel_context.attach(self.CONTEXT)
         try:
             event = _event.Event.start("shop", logging.INFO, "order.placed", {})
         finally:
-            _event.otel_context.detach(token)
+            otel_context.detach(token)
         assert event.fields == {"tenant": "acme"}
 
 
@@ -212,6 +214,10 @@ def echoing(found: list[Mapping[str, Any]]) -> FastAPI:
         return "ok"
 
     return app
+
+
+def made_by(telemetry: Telemetry) -> dict[str, Any]:
+    return {"tracer_provider": telemetry.tracer_provider, "meter_provider": telemetry.meter_provider}
 
 
 SENT = (("traceparent", TRACEPARENT), ("baggage", "tenant=acme"))
@@ -250,7 +256,7 @@ class TestPublicEndpoint:
             await send({"type": "http.response.body"})
 
         with Telemetry() as telemetry:
-            providers = {"tracer_provider": telemetry.tracer_provider, "meter_provider": telemetry.meter_provider}
+            providers = made_by(telemetry)
             wrapped = TelemetryMiddleware(app, **providers, public_endpoint=True)
             fetch(wrapped, "/", headers=SENT)
             fetch(wrapped, "/")
@@ -269,7 +275,7 @@ class TestPublicEndpoint:
             await send({"type": "http.response.body"})
 
         with Telemetry() as telemetry:
-            providers = {"tracer_provider": telemetry.tracer_provider, "meter_provider": telemetry.meter_provider}
+            providers = made_by(telemetry)
             wrapped = TelemetryMiddleware(app, **providers, public_endpoint=argument)
             _propagation.install(baggage_keys=(), public_endpoint=configured)
             fetch(wrapped, "/", headers=SENT)
@@ -282,7 +288,7 @@ class TestPublicEndpoint:
             await send({"type": "http.response.body"})
 
         with Telemetry() as telemetry:
-            providers = {"tracer_provider": telemetry.tracer_provider, "meter_provider": telemetry.meter_provider}
+            providers = made_by(telemetry)
             fetch(TelemetryMiddleware(app, **providers, public_endpoint=True), "/", headers=SENT)
         assert trace.get_current_span(extracted(traceparent=TRACEPARENT)).get_span_context().is_valid
         assert _propagation.caller(get_current()) is None
@@ -295,7 +301,7 @@ class TestPublicEndpoint:
                 provider.add_span_processor(processor)
             tracer = provider.get_tracer("t")
             headers = {"traceparent": TRACEPARENT}
-            token = _propagation.begin_edge(headers, propagate.textmap.default_getter)
+            token = _propagation.begin_edge(headers, default_getter)
             try:
                 context = propagate.extract(headers)
             finally:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision, SamplingResult
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from otelkit import _sampling
@@ -41,9 +42,7 @@ def ratio(share: float, **chosen: Any) -> _sampling.Sampling:
     return sampler("parentbased_traceidratio", share, **chosen)
 
 
-def parent(
-    flags: TraceFlags = SAMPLED, state: str = "", *, remote: bool = True, trace_id: int = TRACE_ID
-) -> trace.Context:
+def parent(flags: TraceFlags = SAMPLED, state: str = "", *, remote: bool = True, trace_id: int = TRACE_ID) -> Context:
     entries = [tuple(entry.split("=", 1)) for entry in state.split(",") if entry]
     context = SpanContext(trace_id, 7, remote, flags, TraceState(entries))  # type: ignore[arg-type]  # pairs of texts
     return trace.set_span_in_context(NonRecordingSpan(context))
@@ -51,14 +50,18 @@ def parent(
 
 def ask(
     chosen: _sampling.Sampling,
-    context: trace.Context | None = None,
+    context: Context | None = None,
     *,
     trace_id: int = TRACE_ID,
     kind: SpanKind = SpanKind.SERVER,
     **attributes: Any,
 ) -> SamplingResult:
     named = {key.replace("_", "."): value for key, value in attributes.items()}
-    return chosen.should_sample(context or trace.Context(), trace_id, "GET", kind, named)
+    return chosen.should_sample(context or Context(), trace_id, "GET", kind, named)
+
+
+def sampled(result: SamplingResult) -> bool:
+    return result.decision is Decision.RECORD_AND_SAMPLE
 
 
 def told(result: SamplingResult) -> str:
@@ -103,13 +106,13 @@ class TestThresholds:
 
     @given(st.lists(ratios, min_size=2, max_size=20), trace_ids)
     def test_a_lower_ratio_keeps_some_of_what_a_higher_one_keeps(self, shares: list[float], trace_id: int) -> None:
-        kept = [ask(ratio(share), trace_id=trace_id).decision.is_sampled() for share in sorted(shares)]
+        kept = [sampled(ask(ratio(share), trace_id=trace_id)) for share in sorted(shares)]
         assert all(after or not before for before, after in pairwise(kept))
 
     @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
     def test_the_share_is_kept_within_what_chance_allows(self, share: float) -> None:
         dice, chosen, number = random.Random(6), ratio(share), 20_000  # noqa: S311  no secret
-        kept = sum(ask(chosen, trace_id=dice.getrandbits(128)).decision.is_sampled() for _ in range(number))
+        kept = sum(sampled(ask(chosen, trace_id=dice.getrandbits(128))) for _ in range(number))
         assert abs(kept - number * share) < 4 * (number * share * (1 - share)) ** 0.5
 
 
@@ -140,12 +143,12 @@ class TestTraceState:
     def test_explicit_randomness_decides_in_place_of_the_trace_id(self, rv: str, *, kept: bool) -> None:
         for trace_id in (1, 2**128 - 1):
             context = parent(state=f"ot=rv:{rv}", trace_id=trace_id)
-            assert ask(sampler("traceidratio", 0.25), context, trace_id=trace_id).decision.is_sampled() is kept
+            assert sampled(ask(sampler("traceidratio", 0.25), context, trace_id=trace_id)) is kept
 
     @pytest.mark.parametrize("rv", ["fff", "gggggggggggggg", ""])
     def test_malformed_randomness_is_none(self, rv: str) -> None:
         context = parent(state=f"ot=rv:{rv}")
-        assert not ask(sampler("traceidratio", 0.25), context, trace_id=1).decision.is_sampled()
+        assert not sampled(ask(sampler("traceidratio", 0.25), context, trace_id=1))
 
     def test_a_root_may_bring_its_randomness(self) -> None:
         nobody = SpanContext(0, 0, is_remote=False, trace_state=TraceState([("ot", "rv:ffffffffffffff")]))
@@ -189,15 +192,15 @@ class TestParents:
         chosen = sampler(name, 0.5 if "ratio" in name else None)
         for flags, kept in ((SAMPLED, True), (UNSAMPLED, False)):
             context = parent(flags, remote=remote)
-            assert ask(chosen, context, kind=SpanKind.INTERNAL).decision.is_sampled() is kept
+            assert sampled(ask(chosen, context, kind=SpanKind.INTERNAL)) is kept
 
     def test_who_asks_no_parent_asks_none(self) -> None:
-        assert ask(sampler("always_on"), parent(UNSAMPLED)).decision.is_sampled()
-        assert not ask(sampler("always_off"), parent()).decision.is_sampled()
+        assert sampled(ask(sampler("always_on"), parent(UNSAMPLED)))
+        assert not sampled(ask(sampler("always_off"), parent()))
         for trace_id, kept in ((1, False), (2**56 - 1, True)):
             for context in (parent(UNSAMPLED, remote=False), parent(SAMPLED), parent(UNSAMPLED)):
                 found = ask(sampler("traceidratio", 0.5), context, trace_id=trace_id, kind=SpanKind.INTERNAL)
-                assert found.decision.is_sampled() is kept
+                assert sampled(found) is kept
 
     def test_children_carry_what_their_parent_stands_for(self) -> None:
         for chosen in (ratio(1.0), sampler("traceidratio", 1.0)):
@@ -218,7 +221,7 @@ class TestForced:
         ],
     )
     def test_a_server_span_that_is_not_sampled_is_recorded(
-        self, chosen: _sampling.Sampling, context: trace.Context | None
+        self, chosen: _sampling.Sampling, context: Context | None
     ) -> None:
         found = ask(chosen, context, url_path="/")
         assert found.decision is Decision.RECORD_ONLY
@@ -236,7 +239,7 @@ class TestForced:
         ],
     )
     def test_anything_else_is_dropped(
-        self, chosen: _sampling.Sampling, context: trace.Context | None, kind: SpanKind
+        self, chosen: _sampling.Sampling, context: Context | None, kind: SpanKind
     ) -> None:
         assert ask(chosen, context, kind=kind).decision is Decision.DROP
 
@@ -272,7 +275,7 @@ class TestForced:
         assert {(span.name, span.attributes[_sampling.FORCED]) for span in found} == {("failed", True)}
 
     def test_another_s_sampler_forces_nothing(self) -> None:
-        class RecordsAll(_sampling.Sampler):
+        class RecordsAll(Sampler):
             def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
                 return SamplingResult(Decision.RECORD_ONLY)
 
@@ -376,19 +379,19 @@ class TestRules:
         ],
     )
     def test_the_first_that_fits_decides(self, kind: SpanKind, path: str | None, decision: Decision) -> None:
-        attributes = {} if path is None else {"url_path": path}
+        attributes: dict[str, Any] = {} if path is None else {"url_path": path}
         assert ask(sampler(sampling_rules=self.RULES), kind=kind, **attributes).decision is decision
 
     def test_the_sampler_decides_where_none_fits(self) -> None:
         chosen = ratio(0.5, sampling_rules="drop server /health*")
-        assert ask(chosen, trace_id=2**56 - 1, url_path="/").decision.is_sampled()
-        assert not ask(chosen, trace_id=1, url_path="/").decision.is_sampled()
+        assert sampled(ask(chosen, trace_id=2**56 - 1, url_path="/"))
+        assert not sampled(ask(chosen, trace_id=1, url_path="/"))
 
     def test_a_path_is_also_found_under_its_old_name(self) -> None:
         chosen = sampler(sampling_rules="drop server /health")
         assert ask(chosen, http_target="/health?full=1").decision is Decision.DROP
-        assert ask(chosen, http_target="/healthy").decision.is_sampled()
-        assert ask(chosen, url_path=7).decision.is_sampled()
+        assert sampled(ask(chosen, http_target="/healthy"))
+        assert sampled(ask(chosen, url_path=7))
 
     def test_what_a_rule_keeps_says_how_much_it_stands_for(self) -> None:
         assert told(ask(sampler(sampling_rules="0.5 server"), trace_id=2**56 - 1)) == "ot=th:8"
@@ -405,10 +408,10 @@ class TestRules:
             assert not child.is_recording()
 
     def test_a_caller_s_decision_wins_unless_the_rule_is_firm(self) -> None:
-        assert ask(sampler(sampling_rules="drop server"), parent()).decision.is_sampled()
+        assert sampled(ask(sampler(sampling_rules="drop server"), parent()))
         assert ask(sampler(sampling_rules="drop! server"), parent()).decision is Decision.DROP
         assert ask(sampler(sampling_rules="always server"), parent(UNSAMPLED)).decision is Decision.RECORD_ONLY
-        assert ask(sampler(sampling_rules="always! server"), parent(UNSAMPLED)).decision.is_sampled()
+        assert sampled(ask(sampler(sampling_rules="always! server"), parent(UNSAMPLED)))
         firm = sampler(sampling_rules="0.25! server")
         assert told(ask(firm, parent(state="ot=th:0"), trace_id=2**56 - 1)) == "ot=th:c"
 

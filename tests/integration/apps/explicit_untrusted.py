@@ -10,7 +10,12 @@ from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: 
 from starlette.applications import Starlette  # noqa: E402  the same
 from starlette.responses import JSONResponse  # noqa: E402  the same
 from starlette.routing import Route  # noqa: E402  the same
-from untrusted import app, broken, flush, ok  # noqa: E402  the same
+from untrusted import (  # type: ignore[import-not-found]  # noqa: E402  found beside it when it runs; the same
+    app,
+    broken,
+    flush,
+    ok,
+)
 
 from otelkit.integrations.asgi import TelemetryMiddleware  # noqa: E402  the same
 
