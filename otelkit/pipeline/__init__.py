@@ -136,7 +136,8 @@ class Pipeline:
         self._others: list[Any] = []  # consoles and /metrics
         self._closed = False
         self._operations: Histogram | None = None
-        self._failures = Failures(settings.diagnostics_level, self.stats)
+        redactor = self._redactors.get("logs")
+        self._failures = Failures(settings.diagnostics_level, self.stats, str if redactor is None else redactor.text)
         self._failures.listen()
 
     @property

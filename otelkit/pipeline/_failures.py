@@ -52,10 +52,16 @@ class Failures:
     Args:
         level: Least severe level of OpenTelemetry's reports that is passed on, `OTEL_LOG_LEVEL`.
         stats: Tells what became of each signal's items.
+        redact: Takes what is secret out of what others report.
     """
 
-    def __init__(self, level: int = logging.WARNING, stats: Callable[[], Mapping[str, SignalStats]] = dict) -> None:
-        self._level, self._stats = level, stats
+    def __init__(
+        self,
+        level: int = logging.WARNING,
+        stats: Callable[[], Mapping[str, SignalStats]] = dict,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._level, self._stats, self._redact = level, stats, redact
         self._watched: set[tuple[str, int]] = set()
         self._silent: set[tuple[str, int]] = set()
         self.renew()
@@ -73,7 +79,7 @@ class Failures:
         for handler in list(logger.handlers):
             if isinstance(handler, _Ear):
                 logger.removeHandler(handler)
-        logger.addHandler(_Ear(self._level))
+        logger.addHandler(_Ear(self._level, self._redact))
         # The records go nowhere else: neither to handlers of the application nor back into the log pipeline.
         logger.propagate = False
         for name in _CLIENT_LOGGERS:
@@ -201,11 +207,20 @@ class _OwnTraffic(logging.Filter):
 
 
 class _Ear(logging.Handler):
-    """Turns reports of the OpenTelemetry packages into at most one line each on stderr."""
+    """Turns reports of the OpenTelemetry packages into at most one line each on stderr.
+
+    Args:
+        level: Least severe level that is told.
+        redact: As above.
+    """
+
+    def __init__(self, level: int, redact: Callable[[str], str]) -> None:
+        super().__init__(level)
+        self._redact = redact
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001  a malformed log call of a library must not raise here
             message = str(record.msg)
-        say_once(f"opentelemetry:{record.name}:{record.msg}", f"{record.name}: {message}")
+        say_once(f"opentelemetry:{record.name}:{record.msg}", self._redact(f"{record.name}: {message}"))

@@ -33,6 +33,7 @@ from otelkit.otlp.receiver import Receiver
 from otelkit.pipeline import Deadline, Pipeline, run_against
 from otelkit.pipeline._failures import Failures, origin
 from otelkit.pipeline._queue import REASONS
+from otelkit.redact import Redactor
 from otelkit.settings import Settings
 from support.processes import free_port, wait_until
 from support.scripted import Reply, grpc_receiver, http_receiver
@@ -495,6 +496,12 @@ def test_a_malformed_report_does_not_raise(capfd: pytest.CaptureFixture[str]) ->
     Failures().listen()
     logging.getLogger("opentelemetry.sdk.trace").warning("%d spans", "many")
     assert "%d spans" in capfd.readouterr().err
+
+
+def test_reports_of_opentelemetry_are_redacted(capfd: pytest.CaptureFixture[str]) -> None:
+    Failures(redact=Redactor().text).listen()
+    logging.getLogger("opentelemetry.sdk.trace").warning("refused: password=%s", "hunter2-Correct-Horse")
+    assert capfd.readouterr().err.startswith("otelkit: opentelemetry.sdk.trace: refused: password=[redacted:")
 
 
 def test_clients_are_silent_about_our_traffic_only(caplog: pytest.LogCaptureFixture) -> None:
