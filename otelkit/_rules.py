@@ -7,11 +7,11 @@ thing begins. A text of any kind costs time in proportion to its length, even on
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable
 
 MARK = r"\[redacted:[a-z][a-z-]{0,39}\]"
@@ -37,6 +37,8 @@ class Rule:
         hints: Literals in lower case, one of which stands in any text that the pattern can match, whatever its case
             there. None: the pattern is tried on every text, which costs time.
         needs: Characters or literals, one of which stands there too.
+        unbroken: Whether 20 characters of what the pattern matches follow each other without a space. Hints are then
+            written as they stand in a text, capitals included.
         check: Looks at a match and says whether it is one.
         reads: A part of the text with a structure of its own, told apart by code: "url", "query", "sql", "pairs".
         re2: Whether RE2 (the Collector) finds the same with the same pattern, or with the nearest one that it has.
@@ -50,6 +52,7 @@ class Rule:
     pattern: str | None = None
     hints: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    unbroken: bool = False
     check: Callable[[re.Match[str]], bool] | None = None
     reads: Literal["url", "query", "sql", "pairs"] | None = None
     re2: Literal["exact", "approximate"] = "approximate"
@@ -65,6 +68,11 @@ def group(match: re.Match[str]) -> int:
     """Return which group of a match holds the secret: the last one that took part."""
     return match.lastindex or 0
 
+
+# What a text must hold besides a hint. Rules share these, so that one look tells that none of them is needed.
+_ASSIGNS = ("=", ":", "%3")
+_QUOTES = ("'", '"', "`")
+_DASHES = ("--", " -")
 
 # --- What an assignment in a text looks like: password=..., "token": "...", --api-key ..., <secret>...</secret> ---
 
@@ -90,12 +98,16 @@ _BARE = (
 )
 _VALUE = rf"{_NOTHING}(?:{_QUOTED}|{_BRACKETED}|{_BARE})"
 
-_SAID = frozenset(
-    "a an and are at be been cannot change changed correct could do does empty error expected expired fail failed field"
-    " for from has have hidden incorrect input invalid is it length least less long longer may mismatch missing more"
-    " must needs new no not of ok old only optional or passed please required reset rotated set should short shorter"
-    " string the this too unchanged unknown value was weak will with without wrong you your".split()
-)
+# fmt: off
+_SAID = frozenset({
+    "a", "an", "and", "are", "at", "be", "been", "cannot", "change", "changed", "correct", "could", "do", "does",
+    "empty", "error", "expected", "expired", "fail", "failed", "field", "for", "from", "has", "have", "hidden",
+    "incorrect", "input", "invalid", "is", "it", "least", "length", "less", "long", "longer", "may", "mismatch",
+    "missing", "more", "must", "needs", "new", "no", "not", "of", "ok", "old", "only", "optional", "or", "passed",
+    "please", "required", "reset", "rotated", "set", "short", "shorter", "should", "string", "the", "this", "too",
+    "unchanged", "unknown", "value", "was", "weak", "will", "with", "without", "wrong", "you", "your"
+})
+# fmt: on
 """Words that go on a sentence after `password:`, and are no password."""
 
 
@@ -134,7 +146,12 @@ def _is_token_assigned(match: re.Match[str]) -> bool:
     return _assigned(match, words_too=False)
 
 
-_ASSIGNS = ("=", ":", "%3d", "%3a")
+_RE2_VALUE = r"(?:\"([^\"\n]+)\"|'([^'\n]+)'|([^\s\"'&,;]+))"
+
+
+def _plain(words: str) -> str:
+    """Leave out what RE2 does not know: that no letter stands before a short word."""
+    return words.replace("(?<![a-z])", "")
 
 
 def _assignment(
@@ -150,7 +167,7 @@ def _assignment(
         needs=needs,
         check=_is_assigned if strict else _is_token_assigned,
         re2="approximate",
-        re2_pattern=rf"(?i:{key})(?:\\*[\"'])?[ \t]*(?:=>|:=|=+|:|%3[Dd])[ \t]*(?:\"([^\"]+)\"|'([^']+)'|([^\s\"'&,;]+))",
+        re2_pattern=rf"(?i:{_plain(key)})(?:\\*[\"'])?[ \t]*(?:=>|:=|=+|:|%3[Dd])[ \t]*{_RE2_VALUE}",
     )
 
 
@@ -159,32 +176,38 @@ def _flag(name: str, about: str, words: str, hints: tuple[str, ...]) -> Rule:
     return Rule(
         name=name,
         about=about,
-        pattern=rf"(?i:--(?:[a-z0-9]{{1,20}}[-_]){{0,4}}(?:{words})[ \t]{{1,8}}+(?!-)(?:\"([^\"\n]*+)|'([^'\n]*+)|([^\s\"']++)))",
+        pattern=(
+            rf"(?i:--(?:[a-z0-9]{{1,20}}[-_]){{0,4}}(?:{words})[ \t]{{1,8}}+(?!-)"
+            r"(?:\"([^\"\n]*+)|'([^'\n]*+)|([^\s\"']++)))"
+        ),
         hints=hints,
-        needs=("--",),
+        needs=_DASHES,
         re2="approximate",
-        re2_pattern=rf"(?i:--[a-z0-9_-]*(?:{words}))[ \t]+(?:\"([^\"\n]+)\"|'([^'\n]+)'|([^\s\"'-][^\s\"']*))",
+        re2_pattern=rf"(?i:--[a-z0-9_-]*(?:{words}))[ \t]+{_RE2_VALUE}",
     )
 
 
-_PASSWORD = r"passwords?|passwort|passwd|passphrase|pass[_ -]phrase|passcode|pwd|(?<![a-z])pass|(?<![a-z])pw"
-_PASSWORD_HINTS = ("passw", "passp", "passc", "pass", "pwd", "pw")
-_SECRET = r"secrets?|secret[_-]?(?:access[_-]?)?key|(?<![a-z])salt"
-_TOKEN = (
-    r"token|(?<![a-z])jwt|(?:access|refresh|auth|bearer|api|session|csrf|id)[_-]?tokens|x-(?:amz|goog)-security-token"
-)
+_PASSWORD = r"passwords?|passwort|passwd|passphrase|pass[_ -]phrase|passcode|pwd|(?<![a-z])pass|(?<![a-z])pw"  # noqa: S105  a pattern
+_PASSWORD_HINTS = ("pass", "pw")
+_SECRET = r"secrets?|secret[_-]?(?:access[_-]?)?key"  # noqa: S105  a pattern
+_TOKEN = r"token|(?:access|refresh|auth|bearer|api|session|csrf|id)[_-]?tokens"  # noqa: S105  a pattern
 _KEY = (
     r"api[_-]?keys?|(?:access|account|private|shared[_-]?access|encryption|signing|auth|master|subscription|license"
     r"|function|host|storage|service|ssh|deploy)[_-]?key(?![_-]?id)|access[_-]?key[_-]?id|accesskeyid|sharedaccesskey"
-    r"|shared[_-]?access[_-]?signature|connection[_-]?string"
+    r"|shared[_-]?access[_-]?signature"
 )
 _SESSION = r"session[_-]?(?:id|key)|(?<![a-z])(?:sid|phpsessid|jsessionid|asp\.net_sessionid|connect\.sid)|sessid"
-_CODE = r"(?<![a-z])(?:pin|otp|totp|cvv2?|cvc2?|ssn|mfa[_-]?code|security[_-]?code|one[_-]time[_-](?:code|password))"
+_CODE = r"(?<![a-z])(?:pin|otp|totp|cvv2?|cvc2?|ssn)"
 _SIGNATURE = r"x-(?:amz|goog)-(?:signature|credential)|(?<![a-z])sig|(?<![a-z])signature"
 
 
 def _shape(
-    name: str, about: str, pattern: str, *hints: str, check: Callable[[re.Match[str]], bool] | None = None
+    name: str,
+    about: str,
+    pattern: str,
+    *hints: str,
+    needs: str | None = None,
+    check: Callable[[re.Match[str]], bool] | None = None,
 ) -> Rule:
     """Write the rule of a key that shows by its shape alone."""
     return Rule(
@@ -192,6 +215,8 @@ def _shape(
         about=about,
         pattern=pattern,
         hints=hints,
+        needs=() if needs is None else (needs,),
+        unbroken=True,
         check=check,
         re2="exact" if check is None else "approximate",
     )
@@ -253,7 +278,7 @@ _LETTERS = "\u0080-\U0010ffff"  # an address may be written in any script
 _MAIL = rf"\w.+'{_LETTERS}-"
 _RE2_DOMAIN = rf"[A-Za-z0-9{_LETTERS}](?:[A-Za-z0-9{_LETTERS}-]{{0,62}}\.){{1,8}}[A-Za-z{_LETTERS}]{{2,24}}"
 _DOMAIN = rf"{_RE2_DOMAIN}(?![A-Za-z0-9{_LETTERS}])"
-_SQLALCHEMY_END = r"(?=\n\[parameters:|\n\[generated|\n\(Background|\n\[cached|\s*\Z)"
+_SQLALCHEMY_END = r"(?=\n\[parameters:|\n\[generated|\n\(Background|\n\[cached|\s?\Z)"
 
 RULES: tuple[Rule, ...] = (
     # --- By place ---
@@ -325,7 +350,10 @@ RULES: tuple[Rule, ...] = (
             "retry.reason",
             "retry_reason",
         ),
-        pattern=r"\A(?:Retry (?:in [\w.]{1,20}|at [\w:. +-]{1,40}?|now)(?:: |\Z))?+(?:[A-Za-z_][\w.]{0,200}+(?=[(\[]))?+(?s:(.+))",
+        pattern=(
+            r"\A(?:Retry (?:in [\w.]{1,20}|at [\w:. +-]{1,40}?|now)(?:: |\Z))?+"
+            r"(?:[A-Za-z_][\w.]{0,200}+(?=[(\[]))?+((?s:.+))"
+        ),
         re2="approximate",
         re2_pattern=r"\A(?:Retry (?:in [\w.]+|now)(?:: |\z))?(?:[A-Za-z_][\w.]*)?(\((?s:.+))",
     ),
@@ -405,6 +433,7 @@ RULES: tuple[Rule, ...] = (
             "apikey",
             "apikeys",
             "access key",
+            "access key id",
             "accesskey",
             "private key",
             "privatekey",
@@ -442,79 +471,93 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="private-key",
         about="Private keys in PEM, also cut off or on one line",
-        pattern=r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----END))*+(?:-----END [^-\n]{0,60}-----)?",
+        pattern=(
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+            r"(?:[^-]|-(?!----END))*+(?:-----END [^-\n]{0,60}-----)?"
+        ),
         hints=("private key",),
-        needs=("-----",),
+        needs=_DASHES,
         re2_pattern=r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [^-\n]{0,60}-----)?",
     ),
-    _shape("private-key", "Secret keys of age", r"\bAGE-SECRET-KEY-1[0-9A-Za-z]{20,80}", "age-secret-key-1"),
     Rule(
         name="statement",
         about="Literals of the statement in an error of SQLAlchemy",
         pattern=rf"\[SQL: ((?s:.*?))\]?{_SQLALCHEMY_END}",
         hints=("[sql: ",),
+        needs=_ASSIGNS,
         reads="sql",
     ),
     Rule(
         name="query-parameter",
         about="Parameters in an error of SQLAlchemy",
-        pattern=r"\[parameters: (?!\[redacted:[a-z-]{1,40}\]\])((?s:.*?))\]?(?=\n\(Background|\n\[SQL:|\n\[cached|\s*\Z)",
+        pattern=rf"\[parameters: (?!{MARK}\])((?s:.*?))\]?(?=\n\(Background|\n\[SQL:|\n\[cached|\s?\Z)",
         hints=("[parameters: ",),
+        needs=_ASSIGNS,
     ),
     Rule(
         name="row-value",
         about="Values of a row in an error of PostgreSQL or MySQL",
-        pattern=r"\bKey \([^\n]{1,1000}?\)=\(((?:[^)\n]|\)(?! (?:already|is not|is still|conflicts)))*+)",
-        hints=("key (",),
-        needs=(")=(",),
+        pattern=r"\bKey \([^\n]{1,200}?\)=\(((?:[^)\n]|\)(?! (?:already|is not|is still|conflicts)))*+)",
+        hints=("key",),
+        needs=_ASSIGNS,
     ),
     Rule(
         name="row-value",
         about="A row in an error of PostgreSQL",
-        pattern=r"Failing row contains \(((?s:.*?))\)\.?(?=\n|\Z)",
+        pattern=r"Failing row contains \(((?s:.*?))(?:\)\.?(?=\n|\Z)|\Z)",
         hints=("failing row contains (",),
+        needs=("(",),
     ),
     Rule(
         name="row-value",
         about="A duplicate in an error of MySQL",
         pattern=r"Duplicate entry '((?:[^'\n]|'(?! for key))*+)",
         hints=("duplicate entry '",),
+        needs=_QUOTES,
     ),
     Rule(
         name="query-argument",
         about="An argument in an error of a database driver, of Redis or of a validation",
         pattern=r"invalid input (?:syntax|value) for [^\n:]{1,200}: \"((?:[^\"\n]|\"(?=\w))*+)",
         hints=("invalid input ",),
-        needs=('"',),
+        needs=_QUOTES,
     ),
     Rule(
         name="query-argument",
         about="An argument in an error of asyncpg",
         pattern=r"invalid input for query argument \$\d{1,5}: ((?s:.*?)) ?(?=\([^()\n]{1,400}\)(?:\n|\Z)|\n|\Z)",
-        hints=("invalid input for query argument",),
+        hints=("input",),
+        needs=_ASSIGNS,
     ),
     Rule(
         name="query-argument",
         about="Arguments of a command that Redis does not know",
         pattern=r"with args beginning with: ([^\n]++)",
         hints=("with args beginning with: ",),
+        needs=_ASSIGNS,
     ),
     Rule(
         name="validation-input",
         about="The input in an error of pydantic",
         pattern=r"\binput_value=([^\n]*?)(?=, input_type=|\]?\n|\]?\Z)",
-        hints=("input_value=",),
+        hints=("input",),
+        needs=_ASSIGNS,
     ),
     Rule(
         name="validation-input",
         about="The input in the errors that FastAPI answers with",
         pattern=rf"[\"']input[\"']: ?(?:{_QUOTED}|{_BRACKETED}|([\w.+-]++))",
-        hints=("'input':", '"input":'),
+        hints=("input",),
+        needs=_ASSIGNS,
     ),
     Rule(
         name="url-credentials",
         about="User and password of a URL",
-        pattern=r"://(?!git@)((?:[^\s/?#\"'<>@:]{0,256}+:(?!\d{1,5}[/?#])[^\s\"'<>@]{0,256}+(?:@[^\s/\"'<>@]{0,256}+)??(?=@[\w.\[-])|[^\s/?#\"'<>@]{1,512}+))@",
+        pattern=(
+            r"://(?!git@)("
+            r"[^\s/?#\"'<>@:]{0,256}+:(?!\d{1,5}[/?#])[^\s\"'<>@]{0,256}+(?:@[^\s/?#\"'<>@]{0,256}+(?=@)){0,4}+(?=@)"
+            r"|[^\s/?#\"'<>@]{1,512}+)@"
+        ),
         hints=("://",),
         needs=("@",),
         re2_pattern=r"://([^\s/?#\"'<>@]+)@",
@@ -524,6 +567,7 @@ RULES: tuple[Rule, ...] = (
         about="User and password of Oracle's JDBC URL",
         pattern=r"(?i:jdbc:oracle:\w{1,10}):([^\s/@]{1,128}+/[^\s@]{1,128}+)@",
         hints=("jdbc:oracle:",),
+        needs=("@",),
         re2="exact",
     ),
     Rule(
@@ -531,21 +575,22 @@ RULES: tuple[Rule, ...] = (
         about="Values of a query within a text",
         pattern=r"\?([^\s\"'<>?#=&():,\\]{1,128}+=[^\s\"'<>]*+)",
         hints=("?",),
-        needs=("=",),
+        needs=_ASSIGNS,
         reads="query",
     ),
     Rule(
         name="authorization",
         about="Credentials behind the name of a scheme",
-        pattern=r"(?i:\b(?:bearer|basic|negotiate|ntlm|apikey)(?:[ \t]++|%20)((?!\[redacted)[\w.~+/=-]{6,}+))",
-        hints=("bearer", "basic", "negotiate", "ntlm", "apikey"),
+        pattern=r"(?i:\b(?:bearer|basic)(?:[ \t]++|%20)([\w.~+/-]{6,}+={0,3}+(?!\w)))",
+        hints=("bearer", "basic"),
         check=_is_credential,
     ),
     Rule(
         name="authorization",
         about="What HTTP digest and AWS signatures send",
         pattern=r"(?i:\b(?:digest[ \t]++(?=\w{1,20}=)|aws4-hmac-sha256[ \t]++(?=credential))([^\r\n]++))",
-        hints=("digest ", "aws4-hmac-sha256"),
+        hints=("digest ", "credential"),
+        needs=_ASSIGNS,
     ),
     Rule(
         name="authorization",
@@ -574,27 +619,26 @@ RULES: tuple[Rule, ...] = (
             r"|api-?key))[\"'], ?(?:b?\"([^\"\n]*+)|b?'([^'\n]*+))[\"'][)\]])"
         ),
         hints=("authorization", "cookie", "password", "secret", "token", "api-key", "apikey"),
-        needs=("('", '("', "['", '["', "(b'", '(b"'),
+        needs=_QUOTES,
     ),
     _assignment("password", 'Passwords in a text: `password=...`, `"pwd": "..."`', _PASSWORD, _PASSWORD_HINTS),
-    _assignment("secret", "Secrets in a text, in the same forms", _SECRET, ("secret", "salt")),
-    _assignment("token", "Tokens in a text, in the same forms", _TOKEN, ("token", "jwt"), strict=False),
-    _assignment("api-key", "Keys in a text, in the same forms", _KEY, ("key", "signature", "string"), strict=False),
+    _assignment("secret", "Secrets in a text, in the same forms", _SECRET, ("secret",)),
+    _assignment("token", "Tokens in a text, in the same forms", _TOKEN, ("token",), strict=False),
+    _assignment("api-key", "Keys in a text, in the same forms", _KEY, ("key", "sig"), strict=False),
+    _assignment("session", "Ids of sessions in a text, in the same forms", _SESSION, ("sess", "sid"), strict=False),
     _assignment(
-        "session", "Ids of sessions in a text, in the same forms", _SESSION, ("session", "sid", "sessid"), strict=False
+        "code", "PINs and codes in a text, in the same forms", _CODE, ("pin", "otp", "cv", "ssn"), strict=False
     ),
-    _assignment(
-        "code", "PINs and codes in a text, in the same forms", _CODE, ("pin", "otp", "cv", "ssn", "code"), strict=False
-    ),
-    _assignment(
-        "signature", "Signatures of signed URLs", _SIGNATURE, ("sig", "credential"), needs=("=",), strict=False
-    ),
+    _assignment("signature", "Signatures of signed URLs", _SIGNATURE, ("sig", "credential"), strict=False),
     Rule(
         name="password",
         about="Passwords in quotes: `password 'hunter2'`",
-        pattern=r"(?i:\b(?:password|passphrase|passwd|pwd)(?:[ \t]{1,8}(?:is|was|of))?[ \t]{1,8}(?:\"([^\"\n]++)\"|'([^'\n]++)'|`([^`\n]++)`))",
+        pattern=(
+            r"(?i:\b(?:password|passphrase|passwd|pwd)(?:[ \t]{1,8}(?:is|was|of))?[ \t]{1,8}"
+            r"(?:\"([^\"\n]+)\"|'([^'\n]+)'|`([^`\n]+)`))"
+        ),
         hints=("password", "passphrase", "passwd", "pwd"),
-        needs=("'", '"', "`"),
+        needs=_QUOTES,
         re2="exact",
     ),
     Rule(
@@ -615,109 +659,92 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="password",
         about="User and password of curl, password of mysql",
-        pattern=r"\b(?:curl\b[^\n]{0,200}? (?:-u|--user)[ =]?([^\s:]{1,128}+:\S++)|mysql\w{0,10}\b[^\n]{0,200}? -p(\S++))",
+        pattern=(
+            r"\b(?:curl\b[^\n]{0,200}? (?:-u|--user)[ =]?([^\s:]{1,128}+:\S++)"
+            r"|mysql\w{0,10}\b[^\n]{0,200}? -p(\S++))"
+        ),
         hints=("curl", "mysql"),
-        needs=(" -",),
+        needs=_DASHES,
     ),
-    _shape("jwt", "JSON web tokens", r"\beyJ[\w-]{10,}\.[\w-]{8,}(?:\.[\w-]*){0,3}", "eyj"),
-    _shape(
-        "aws-key", "Access key ids of AWS", r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b", "akia", "asia", "abia", "acca"
-    ),
+    _shape("jwt", "JSON web tokens", r"\beyJ[\w-]{10,}\.[\w-]{8,}(?:\.[\w-]*){0,3}", "eyJ"),
+    _shape("aws-key", "Access key ids of AWS", r"\bA(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16}\b", "AKIA", "ASIA", "ABIA", "ACCA"),
     _shape(
         "github-token",
         "Tokens of GitHub",
         r"\b(?:gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_\w{20,255})",
-        "ghp_",
-        "gho_",
-        "ghu_",
-        "ghs_",
-        "ghr_",
-        "github_pat_",
-    ),  # fmt: skip
+        *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+    ),
     _shape(
         "gitlab-token",
         "Tokens of GitLab",
-        r"\b(?:gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt)-[\w.-]{20,}|GR1348941[\w-]{20,})",
-        "gl",
-        "gr1348941",
+        r"\bgl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt)-[\w.-]{20,}",
+        *("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glsoat-", "glagent-", "gloas-", "glimt-"),
     ),
-    _shape("slack-token", "Tokens of Slack", r"\b(?:xox[abeoprs]-[\w-]{10,}|xapp-\d-[\w-]{10,})", "xox", "xapp-"),
+    _shape("slack-token", "Tokens of Slack", r"\b(?:xox[abeoprs]-|xapp-\d-)[\w-]{16,}", "xox", "xapp-", needs="-"),
     _shape(
         "webhook",
         "Webhook URLs of Slack, Discord and Teams",
-        r"(?:hooks\.slack\.com/(?:services|workflows|triggers)|discord(?:app)?\.com/api/webhooks|webhook\.office\.com/webhookb2)/([\w/@.-]+)",
-        "hooks.slack.com/",
-        "/api/webhooks/",
-        "webhook.office.com/",
-    ),  # fmt: skip
+        r"(?:hooks\.slack\.com/(?:services|workflows|triggers)|discord(?:app)?\.com/api/webhooks"
+        r"|webhook\.office\.com/webhookb2)/([\w/@.-]+)",
+        *("hooks.slack.com/", "/api/webhooks/", "webhook.office.com/"),
+        needs="/",
+    ),
     _shape(
         "stripe-key",
         "Keys of Stripe",
-        r"\b(?:(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/=]{16,})",
-        "k_live_",
-        "k_test_",
-        "whsec_",
+        r"\b(?:[sr]k_(?:live|test)_[A-Za-z0-9]{12,}|whsec_[A-Za-z0-9+/=]{16,})",
+        *("k_live_", "k_test_", "whsec_"),
     ),
     _shape(
         "google-key",
         "Keys and tokens of Google",
         r"\b(?:AIza[\w-]{35}|ya29\.[\w.-]{20,}|GOCSPX-[\w-]{20,}|1//0[\w-]{30,})",
-        "aiza",
-        "ya29.",
-        "gocspx-",
-        "1//0",
-    ),  # fmt: skip
+        *("AIza", "ya29.", "GOCSPX-", "1//0"),
+    ),
     _shape("ai-key", "Keys of OpenAI, Anthropic and others", r"\bsk-[\w-]{20,}", "sk-", check=_has_digit),
     _shape(
         "ai-key",
-        "Tokens of Hugging Face, Groq, Replicate and others",
-        r"\b(?:hf_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{30,}|r8_[A-Za-z0-9]{30,}|pplx-[A-Za-z0-9]{30,})",
-        "hf_",
-        "gsk_",
-        "r8_",
-        "pplx-",
+        "Tokens of Hugging Face, Groq, Replicate and Perplexity",
+        r"\b(?:hf_|gsk_|r8_|pplx-)[A-Za-z0-9]{30,}",
+        *("hf_", "gsk_", "r8_", "pplx-"),
     ),
     _shape(
         "registry-token",
         "Tokens of npm, PyPI, RubyGems and Docker",
         r"\b(?:npm_[A-Za-z0-9]{36}|pypi-[\w-]{40,}|rubygems_[a-f0-9]{40,}|dckr_pat_[\w-]{20,})",
-        "npm_",
-        "pypi-",
-        "rubygems_",
-        "dckr_pat_",
+        *("npm_", "pypi-", "rubygems_", "dckr_pat_"),
     ),
     _shape(
         "mail-key",
         "Keys of SendGrid, Mailgun and Brevo",
         r"\b(?:SG\.[\w-]{16,64}\.[\w-]{16,64}|key-[0-9a-f]{32}\b|xkeysib-[a-f0-9]{40,}[\w-]*)",
-        "sg.",
-        "key-",
-        "xkeysib-",
+        *("SG.", "key-", "xkeysib-"),
     ),
-    _shape("twilio-key", "Keys of Twilio", r"\bSK[0-9a-f]{32}\b", "sk"),
-    _shape("telegram-token", "Tokens of Telegram's bots", r"\b\d{8,10}:AA[\w-]{32,34}", ":aa"),
+    _shape("twilio-key", "Keys of Twilio", r"\bSK[0-9a-f]{32}\b", "SK"),
+    _shape("telegram-token", "Tokens of Telegram's bots", r"\b\d{8,10}:AA[\w-]{32,34}", ":AA"),
     _shape("vault-token", "Tokens of HashiCorp Vault", r"\bhv[sbr]\.[\w-]{20,}", "hvs.", "hvb.", "hvr."),
     _shape("databricks-token", "Tokens of Databricks", r"\bdapi[0-9a-f]{32}(?:-\d{1,2})?\b", "dapi"),
     _shape(
         "cloud-token",
         "Tokens of DigitalOcean, Shopify, Grafana, Sentry, Atlassian, Tailscale and others",
         r"\b(?:do[opr]_v1_[a-f0-9]{40,}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|gl(?:c|sa)_[\w+/=]{20,}|sntry[su]_[\w+/=-]{20,}"
-        r"|AT[AC]TT3x[\w=-]{20,}|tskey-[a-z]+-[\w-]{16,}|NRAK-[A-Z0-9]{27}|lin_api_[A-Za-z0-9]{32,}|PMAK-[\w-]{20,}"
-        r"|sbp_[a-f0-9]{40}|pscale_(?:pw|tkn)_[\w.-]{20,}|figd_[\w-]{20,})",
-        "_v1_",
-        "shp",
-        "glc_",
-        "glsa_",
-        "sntry",
-        "tt3x",
-        "tskey-",
-        "nrak-",
-        "lin_api_",
-        "pmak-",
-        "sbp_",
-        "pscale_",
-        "figd_",
-    ),  # fmt: skip
+        r"|lin_api_[A-Za-z0-9]{32,}|sbp_[a-f0-9]{40}|pscale_(?:pw|tkn)_[\w.-]{20,}|figd_[\w-]{20,})",
+        *("_v1_", "shp", "glc_", "glsa_", "sntry", "lin_api_", "sbp_", "pscale_", "figd_"),
+        needs="_",
+    ),
+    _shape(
+        "cloud-token",
+        "Tokens of Atlassian, Tailscale, New Relic and Postman",
+        r"\b(?:AT[AC]TT3x[\w=-]{20,}|tskey-[a-z]+-[\w-]{16,}|NRAK-[A-Z0-9]{27}|PMAK-[\w-]{20,})",
+        *("TT3x", "tskey-", "NRAK-", "PMAK-"),
+    ),
+    _shape("private-key", "Secret keys of age", r"\bAGE-SECRET-KEY-1[0-9A-Z]{20,80}", "AGE-SECRET-KEY-1"),
+    _shape(
+        "authorization",
+        "Kerberos and NTLM",
+        r"(?i:\b(?:negotiate|ntlm)[ \t]+([\w+/=-]{20,}))",
+        *("egotiate ", "NTLM ", "EGOTIATE "),
+    ),
     Rule(
         name="email",
         about="E-mail addresses",
@@ -738,7 +765,8 @@ RULES: tuple[Rule, ...] = (
         name="card-number",
         about="Card numbers: issuer, length and check digit are right",
         pattern=(
-            r"[2-6](?<![A-Za-z0-9.].)(?:\d{12,18}|\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}(?:[ -]\d{3})?|\d{3}[ -]\d{6}[ -]\d{4,5})"
+            r"[2-6](?<![A-Za-z0-9.].)"
+            r"(?:\d{12,18}|\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}(?:[ -]\d{3})?|\d{3}[ -]\d{6}[ -]\d{4,5})"
             r"(?![A-Za-z0-9]|[.,-]\d)"
         ),
         check=_is_card,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from otelkit._rules import MARK, RULES, Rule, group
@@ -23,6 +23,8 @@ from otelkit.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    _Search = Callable[[str], re.Match[str] | None]
 
 __all__ = ["RULES", "Redaction", "Redactor", "Rule"]
 
@@ -62,6 +64,7 @@ class Redaction:
     hash_keys: frozenset[str] = frozenset({"user.id", "user.email", "user.name", "enduser.id", "enduser.pseudo.id"})
 
     def __post_init__(self) -> None:
+        """Check the arguments, and make collections of names what they are declared to be."""
         problems: list[str] = []
         for name in ("extra", "rules"):
             given = getattr(self, name)
@@ -106,8 +109,8 @@ def _problems(rule: Rule) -> Iterator[str]:
                 yield f"{label}: {name} {pattern!r} does not compile: {error}"
                 continue
         if name == "pattern" and _GROWS.search(pattern):
-            yield f"{label}: {name} {pattern!r} repeats a repetition, which can take forever; make the inner one possessive (`++`)"
-    if any(hint != hint.lower() for hint in rule.hints):
+            yield f"{label}: {name} {pattern!r} repeats what repeats, which can take forever: write `++` or `*+` inside"
+    if not rule.unbroken and any(hint != hint.lower() for hint in rule.hints):
         yield f"{label}: hints are in lower case"
 
 
@@ -118,12 +121,23 @@ class Redactor:
         redaction: What is secret.
     """
 
-    def __init__(self, redaction: Redaction = Redaction()) -> None:  # noqa: B008  frozen
+    def __init__(self, redaction: Redaction = Redaction()) -> None:
         self.redaction = redaction
         self._compiled = _compile(redaction)
         self._counters = {name: count() for name in self._compiled.names}
         self._clean: dict[str, None] = {}
         self._keys: dict[str, _Key] = {}
+
+    def adopt(self, redaction: Redaction) -> None:
+        """Apply another `Redaction` from now on; what was counted stays.
+
+        Args:
+            redaction: What is secret.
+        """
+        compiled = _compile(redaction)
+        self._counters = {**{name: count() for name in compiled.names}, **self._counters}
+        self.redaction, self._compiled = redaction, compiled
+        self._clean, self._keys = {}, {}
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -284,6 +298,7 @@ class Redactor:
         return f"hash:{digest.hexdigest()[:16]}"
 
 
+_UNBROKEN = 20
 _SHORT = 200  # characters: longer texts seldom come twice
 _REMEMBERED = 2_048
 _ROUNDS = 6
@@ -322,6 +337,64 @@ class _Key:
     rules: tuple[_Pattern, ...] = ()
 
 
+_FEW = 6  # hints that are asked for one by one
+
+
+class _Gate(NamedTuple):
+    """Rules that share what a text must hold for them.
+
+    Args:
+        needs: It holds one of these.
+        any: Finds whether any hint stands there, where that takes less time than asking for one after the other.
+        hints: Each with a bit for every rule that is due then.
+    """
+
+    needs: tuple[str, ...]
+    any: _Search | None
+    hints: tuple[tuple[str, int], ...]
+
+
+_Gates = tuple[_Gate, ...]
+
+
+def _either(words: Iterable[str]) -> str:
+    """Write the pattern that finds any of several words, in which no beginning is tried twice."""
+    tails: dict[str, list[str]] = {}
+    for word in words:
+        tails.setdefault(word[:1], []).append(word[1:])
+    if "" in tails:
+        return ""  # one of them ends here, and the longer ones need not be told apart
+    parts = [f"{re.escape(first)}{_either(rest)}" for first, rest in tails.items()]
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
+
+
+def _asked(text: str, gates: _Gates) -> int:
+    due = 0
+    for gate in gates:
+        for need in gate.needs:
+            if need in text:
+                break
+        else:
+            continue
+        if gate.any is None or gate.any(text) is not None:
+            for hint, bits in gate.hints:
+                if hint in text:
+                    due |= bits
+    return due
+
+
+def _is_unbroken(value: str) -> bool:
+    """Tell whether twenty characters follow each other without a space: keys and tokens do, words do not."""
+    start, last = 0, len(value) - _UNBROKEN
+    back = value.rfind
+    while start <= last:
+        space = back(" ", start, start + _UNBROKEN)
+        if space < 0:
+            return True
+        start = space + 1
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     """All rules of a `Redaction`, made ready once for all who apply it."""
@@ -329,25 +402,19 @@ class _Compiled:
     redaction: Redaction
     names: tuple[str, ...]
     rules: tuple[_Pattern, ...]
-    always: int
-    gates: tuple[tuple[tuple[str, ...], tuple[tuple[str, int], ...]], ...]
+    unhinted: tuple[tuple[_Search, int], ...]
+    gates: _Gates
+    unbroken_gates: _Gates
     words: tuple[tuple[tuple[str, ...], str], ...]
     places: tuple[tuple[Rule, _Pattern], ...]
 
     def due(self, value: str) -> int:
         """Tell which rules may find something: a bit for each."""
-        low = value.lower()
-        due = self.always
-        for needs, hints in self.gates:
-            for need in needs:
-                if need in low:
-                    break
-            else:
-                continue
-            for hint, bits in hints:
-                if hint in low:
-                    due |= bits
-        return due
+        due = _asked(value.lower(), self.gates)
+        for search, bit in self.unhinted:
+            if search(value) is not None:
+                due |= bit
+        return due | _asked(value, self.unbroken_gates) if _is_unbroken(value) else due
 
     def key(self, key: str) -> _Key:
         """Decide what a key demands."""
@@ -403,7 +470,8 @@ def _names(words: tuple[str, ...], phrase: tuple[str, ...]) -> bool:
     for place in range(len(words) - size + 1):
         if words[place : place + size] == phrase:
             before = words[place - 1] if place else ""
-            if before not in _AMOUNTS and _ABOUT.isdisjoint(words[place + size :]):
+            behind = words[place + size :]
+            if before not in _AMOUNTS and _ABOUT.isdisjoint(behind) and (phrase[-1] != "key" or behind[:1] != ("id",)):
                 return True
     return False
 
@@ -418,8 +486,8 @@ def _compile(redaction: Redaction) -> _Compiled:
     everywhere: list[_Pattern] = []
     places: list[tuple[Rule, _Pattern]] = []
     words: list[tuple[tuple[str, ...], str]] = []
-    gates: dict[tuple[str, ...], dict[str, int]] = {}
-    always = 0
+    gates: tuple[dict[tuple[str, ...], dict[str, int]], ...] = ({}, {})
+    unhinted: list[tuple[_Search, int]] = []
     for rule in rules:
         words += ((tuple(phrase.split()), rule.name) for phrase in rule.keys)
         made = _made(rule, redaction)
@@ -429,16 +497,24 @@ def _compile(redaction: Redaction) -> _Compiled:
             bit = 1 << len(everywhere)
             everywhere.append(made)
             if not rule.hints:
-                always |= bit
+                unhinted.append((re.compile(rule.pattern, re.ASCII).search, bit))
             for hint in rule.hints:
-                hints = gates.setdefault(rule.needs or _gate(hint), {})
+                hints = gates[rule.unbroken].setdefault(rule.needs or _gate(hint), {})
                 hints[hint] = hints.get(hint, 0) | bit
+    broken, unbroken = (
+        tuple(
+            _Gate(needs, re.compile(_either(hints)).search if len(hints) > _FEW else None, tuple(hints.items()))
+            for needs, hints in kind.items()
+        )
+        for kind in gates
+    )
     return _Compiled(
         redaction=redaction,
         names=tuple(dict.fromkeys((*(rule.name for rule in rules), _HASHED))),
         rules=tuple(everywhere),
-        always=always,
-        gates=tuple((needs, tuple(hints.items())) for needs, hints in gates.items()),
+        unhinted=tuple(unhinted),
+        gates=broken,
+        unbroken_gates=unbroken,
         words=tuple(words),
         places=tuple(places),
     )
