@@ -45,7 +45,7 @@ _KEY = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _VALUE = r"[!#-+\--:<-\[\]-~]*"
 _OWS = r"[ \t]*"
 # No wider than what the API takes, which writes the others to its log.
-_MEMBER = re.compile(f"{_KEY}{_OWS}={_OWS}{_VALUE}(?:;{_OWS}{_KEY}{_OWS}(?:={_OWS}{_VALUE}{_OWS})?)*")
+_MEMBER = re.compile(f"({_KEY}){_OWS}={_OWS}({_VALUE}(?:;{_OWS}{_KEY}{_OWS}(?:={_OWS}{_VALUE}{_OWS})?)*)")
 _ENTRY = re.compile(
     r"([a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
     r"=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
@@ -175,23 +175,29 @@ class _Checked(Getter[Any]):
 
 
 def _members(values: list[str]) -> list[str] | None:
-    """Join well-formed members to one header: the API's propagator reads the first header only."""
-    given = [member for part in ",".join(values).split(",") if (member := part.strip(" \t"))]
-    good = [member for member in given if len(member) <= LONGEST_MEMBER and _MEMBER.fullmatch(member)]
-    if len(good) < len(given) or len(good) > MOST_MEMBERS:
-        left_out = len(given) - min(len(good), MOST_MEMBERS)
+    """Join well-formed members to one header: the API reads the first header only, and before 1.44 no spaces."""
+    given = _listed(values)
+    found = (_MEMBER.fullmatch(member) for member in given if len(member) <= LONGEST_MEMBER)
+    good = [f"{member[1]}={member[2]}" for member in found if member][:MOST_MEMBERS]
+    if len(good) < len(given):
+        left_out = len(given) - len(good)
         _refused(f"{left_out} members of baggage were left out, malformed or beyond {MOST_MEMBERS}")
-    return [",".join(good[:MOST_MEMBERS])] if good else None
+    return [",".join(good)] if good else None
 
 
 def _entries(values: list[str]) -> list[str] | None:
-    """Pass `tracestate` on as it is, or refuse all of it (W3C Trace Context 3.3.1.6)."""
-    given = [entry for part in ",".join(values).split(",") if (entry := part.strip(" \t"))]
+    """Pass all of `tracestate` on, or refuse all of it (W3C Trace Context 3.3.1.6)."""
+    given = _listed(values)
     keys = [found[1] for entry in given if (found := _ENTRY.fullmatch(entry))]
     if len(set(keys)) == len(given) <= MOST_ENTRIES:
-        return values
+        return [",".join(given)] if given else None
     _refused("a tracestate was refused, it is malformed")
     return None
+
+
+def _listed(values: list[str]) -> list[str]:
+    """Take a list apart that came in one header or in several (RFC 9110, 5.3 and 5.6.1)."""
+    return [part for value in values for each in value.split(",") if (part := each.strip(" \t"))]
 
 
 def _name(key: str) -> str:
