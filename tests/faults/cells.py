@@ -32,6 +32,7 @@ from faults.received import instance, port, reserve
 from support.processes import HOST, Process, ProcessError, wait_http
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Sequence
 
     from faults.bench import Bench
@@ -376,6 +377,48 @@ def again(bench: Bench, times: int, protocol: str) -> None:
     bench.verdict.equal("spans", len(found["spans"]), 11)
     bench.verdict.equal("logs", len(found["logs"]), 11)
     bench.verdict.equal("duplicates", received.duplicates("worked on "), 0)
+
+
+# -- G11: names
+# ------------------------------------------------------------------------------------------------------
+
+H11 = ("uvicorn", "{app}", "--port", "{port}", "--no-access-log", "--http", "h11")  # takes methods that do not exist
+LABELS, LIMIT = 5000, 2000
+
+
+def bounded(bench: Bench, protocol: str) -> None:
+    """Strangers invent hosts, paths and methods, and the application has far too many labels."""
+    kinds: dict[str, Callable[[int], tuple[str, str, dict[str, str]]]] = {
+        "hosts": lambda number: ("GET", "/known", {"Host": f"host-{number}.example"}),
+        "paths": lambda number: ("GET", f"/unknown-{number}", {}),
+        "methods": lambda number: (f"INVENTED{number}", "/known", {}),
+    }
+    counts = {"hosts": 50, "paths": 300, "methods": 50}
+    with (
+        bench.sink() as sink,
+        bench.serve(H11, sink.endpoint(protocol), protocol, "faults.apps.crowd:app") as (_, port),
+    ):
+
+        def names() -> tuple[Counter[str], set[str]]:
+            load.each(port, [("GET", "/flush", {})])
+            received = sink.wait(lambda _: False, within=0.3)
+            spans = {span.name for span in received.spans if span.kind == "SERVER"}
+            return received.series("http.server."), spans
+
+        # Twice: the first flush is a request that only the second one tells of.
+        load.each(port, [("GET", "/known", {}), ("GET", "/flush", {})])
+        series, spans = names()
+        for kind, make in kinds.items():
+            load.each(port, [make(number) for number in range(counts[kind])])
+            before, before_spans = series, spans
+            series, spans = names()
+            more = max((series - before).values(), default=0)
+            bench.verdict.within(kind, more, 1)
+            bench.verdict.within(f"span names of {kind}", len(spans - before_spans), 1)
+        load.each(port, [("GET", f"/labels/{LABELS}", {}), ("GET", "/flush", {})])
+        received = sink.wait(lambda received: received.total(["crowd.adds"]) >= LABELS, within=SETTLING)
+    bench.verdict.within("labels", received.series("crowd.")["crowd.adds"], LIMIT + 1, least=1)
+    bench.verdict.equal("sum", received.total(["crowd.adds"]), LABELS)
 
 
 # -- the Collector

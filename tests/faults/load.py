@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from support.processes import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 CLIENTS = 8
 
@@ -47,6 +47,15 @@ def paced(port: int, numbers: Iterable[int], *, rate: float, path: str = "/work/
     """Send so many requests per second by one client."""
     begin = time.monotonic()
     return _run(port, numbers, path, 1, lambda sent: time.sleep(max(0.0, begin + sent / rate - time.monotonic())))
+
+
+def each(port: int, requests: Iterable[tuple[str, str, Mapping[str, str]]]) -> None:
+    """Send requests one after the other, each a method, a path and headers; whatever answers them will do."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    for method, path, headers in requests:
+        connection.request(method, path, headers=dict(headers))
+        connection.getresponse().read()
+    connection.close()
 
 
 def _run(port: int, numbers: Iterable[int], path: str, clients: int, pause: Callable[[int], None]) -> Load:

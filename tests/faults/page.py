@@ -79,6 +79,13 @@ PROMISES = {
         "G8, `raised`.",
         ("answered 200", "logs"),
     ),
+    "G11": Promise(
+        "Names stay bounded",
+        "50 invented Host headers, 300 paths that do not exist, 50 invented methods: series that each adds to the "
+        "metric of the server that grew most, 1 at most, and as many names of server spans. A counter under 5000 "
+        "labels has 2000 series and the overflow series, and its sum is 5000.",
+        ("hosts", "paths", "methods", "labels", "sum"),
+    ),
     "G14": Promise(
         "Set up again, and nothing changes",
         "Set up two and five times: threads and handlers stay what they are, each request is told once.",

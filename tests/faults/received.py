@@ -85,6 +85,12 @@ class Received:
                 largest[series] = max(value, largest.get(series, 0))
         return int(sum(largest.values()))
 
+    def series(self, start: str) -> Counter[str]:
+        """Count the series of each metric whose name begins like that."""
+        points = [point for point in self.points if point.metric.startswith(start)]
+        found = {(instance(point), point.metric, repr(sorted(point.attributes.items()))) for point in points}
+        return Counter(metric for _, metric, _ in found)
+
 
 def instance(item: Any) -> str:
     """Return the process that an item came from."""

@@ -206,6 +206,16 @@ def _hostile() -> Iterator[Cell]:
         )
 
 
+def _names() -> Iterator[Cell]:
+    for protocol in PROTOCOLS:
+        yield Cell(
+            guarantee="G11",
+            name=f"invented hosts, paths and methods, 5000 labels, {protocol}",
+            run=partial(cells.bounded, protocol=protocol),
+            quick=EXPLICIT if protocol == HTTP else LAUNCHER,
+        )
+
+
 def _again() -> Iterator[Cell]:
     for times, protocol in ((times, protocol) for times in (2, 5) for protocol in PROTOCOLS):
         yield Cell(
@@ -224,5 +234,6 @@ CELLS = [
     *_unnoticed(),
     *_accounts(),
     *_hostile(),
+    *_names(),
     *_again(),
 ]
