@@ -35,7 +35,7 @@ _PRIVATE = ("", "_")
 RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 """Attributes of a `logging.LogRecord` that are no `extra`; `color_message` is uvicorn's text for terminals."""
 _ACCESS = frozenset({"uvicorn.access", "gunicorn.access", "hypercorn.access"})
-"""Loggers of servers whose lines repeat what a caller wrote: the path, and the address that a proxy is said to serve."""
+"""Loggers of servers whose lines repeat what a caller wrote: the path, and the address a proxy is said to serve."""
 _ACCESS_LIMIT = 512
 """Characters of such a line that are told."""
 _CALL = frozenset({"exc_info", "stack_info", "stacklevel"})

@@ -70,20 +70,19 @@ def told(redactor: Redactor, key: str, value: Any) -> Any:
 def _redact_message(record: logging.LogRecord, redactor: Redactor) -> None:
     """Redact the arguments where they are; the whole message where that is not enough."""
     if isinstance(record.msg, Mapping):  # what structlog hands to its ProcessorFormatter
-        record.msg = redacted_event_dict(record.msg, redactor)  # type: ignore[assignment]  # a dict, as it was
+        record.msg = redacted_event_dict(record.msg, redactor)
         return
     given = record.args
     if isinstance(given, Mapping):
         record.args = {key: told(redactor, str(key), value) for key, value in given.items()}
     elif given:
         record.args = tuple(told(redactor, "", value) for value in given)
-    try:
-        message = record.getMessage()
-    except Exception:  # noqa: BLE001  a wrong call, or a number that is a text now
-        message = _unformatted(record, given)
-        if message is None:
-            record.msg = redactor.text(shown(record.msg))  # the handler fails as it always did
-            return
+    message = _formatted(record, record.args)
+    if message is None:  # a wrong call, or a number that is a text now
+        message = _formatted(record, given)
+    if message is None:
+        record.msg = redactor.text(shown(record.msg))  # the handler fails as it always did
+        return
     if record.args and record.name in _TAKEN_APART:
         return
     if (safe := redactor.text(message)) != message:
@@ -91,9 +90,9 @@ def _redact_message(record: logging.LogRecord, redactor: Redactor) -> None:
         vars(record).pop("color_message", None)  # uvicorn's second spelling, which takes the same arguments
 
 
-def _unformatted(record: logging.LogRecord, given: Any) -> str | None:
-    """Return the message made with the arguments as they were given; None where they do not fit."""
-    kept, record.args = record.args, given
+def _formatted(record: logging.LogRecord, args: Any) -> str | None:
+    """Return the message made with these arguments; None where they do not fit."""
+    kept, record.args = record.args, args
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001  a wrong call

@@ -263,11 +263,11 @@ def hand_over(logger: logging.Logger, event: Event, found: _event.ExcInfo | None
     passed = _filter(logger, record)
     if not passed:
         return
-    shown = passed if isinstance(passed, logging.LogRecord) else record
+    made = passed if isinstance(passed, logging.LogRecord) else record
     active = _listener.active
     if active is not None and active.redactor is not None and active.user_handlers:
-        shown = _printed.redacted(shown, active.redactor)
-    logger.callHandlers(shown)
+        made = _printed.redacted(made, active.redactor)
+    logger.callHandlers(made)
 
 
 # -- who is listening already -----------------------------------------------------------------------------------------

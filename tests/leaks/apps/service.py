@@ -390,8 +390,7 @@ async def stdlib() -> str:
             raise RuntimeError(f"password={use('log: exception()')}") from error
     except RuntimeError:
         log.exception("order failed")
-    error = ValueError(f"key {use('log: exc_info at level warning')}")
-    log.warning("order failed", exc_info=error)
+    log.warning("order failed", exc_info=ValueError(f"key {use('log: exc_info at level warning')}"))
     with contextlib.suppress(Exception):
         log.info("user %d", f"password={use('log: malformed call')}")
     warnings.warn(f"old password={use('log: warning that was captured')}", stacklevel=1)
