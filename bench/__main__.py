@@ -105,7 +105,16 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-_SUMMARY = ("added_ms", "gate_ms", "passed", "overhead_m_instr", "overhead_us", "ratio", "redaction_share")
+_SUMMARY = (
+    "added_ms",
+    "gate_ms",
+    "passed",
+    "overhead_m_instr",
+    "overhead_us",
+    "ratio",
+    "redaction_share",
+    "unsampled_share",
+)
 
 
 def _chosen(versions: dict[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, create_key, get_value, set_value
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import Getter, TextMapPropagator, default_getter, default_setter
 from opentelemetry.trace import Link
 
@@ -81,13 +82,16 @@ def install(*, baggage_keys: tuple[str, ...], public_endpoint: bool) -> None:
     keep()
 
 
-def keep() -> None:
+def keep() -> Bounded:
     """Bound the global propagator, also one that the application has set since."""
     from opentelemetry import propagate  # noqa: PLC0415  see above
 
     current = propagate.get_global_textmap()
-    if type(current) is not Bounded:
-        propagate.set_global_textmap(Bounded(current))
+    if type(current) is Bounded:
+        return current
+    bounded = Bounded(current)
+    propagate.set_global_textmap(bounded)
+    return bounded
 
 
 def public_endpoint() -> bool:
@@ -123,8 +127,10 @@ class Bounded(TextMapPropagator):
 
     def extract(self, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter) -> Context:
         """Read a carrier; what came with the request of a public endpoint itself is left unread."""
-        edge = _edge.get()
         try:
+            edge = _edge.get()
+            if edge is _UNKNOWN:
+                edge = Edge(self, carrier, getter) if _chosen.public_endpoint and _is_request(carrier) else None
             if edge is not None and edge.is_origin_of(carrier, getter):
                 return set_value(_CALLER, edge.caller, Context() if context is None else context)
             return self.inner.extract(carrier, context, _Checked(getter))
@@ -219,17 +225,17 @@ class Edge:
     only a carrier that holds the request's own propagation headers is left unread.
 
     Args:
-        propagator: The global one.
+        propagator: Reads it.
         carrier: The request.
-        getter: Reads its headers.
+        getter: Knows its headers.
     """
 
     __slots__ = ("_fields", "_told", "caller")
 
-    def __init__(self, propagator: TextMapPropagator, carrier: Any, getter: Getter[Any]) -> None:
+    def __init__(self, propagator: Bounded, carrier: Any, getter: Getter[Any]) -> None:
         self._fields = sorted(propagator.fields)
         self._told = self._read(carrier, getter)
-        context = propagator.extract(carrier, Context(), getter)
+        context = propagator.inner.extract(carrier, Context(), _Checked(getter))
         span = trace.get_current_span(context).get_span_context()
         self.caller: SpanContext | None = span if span.is_valid else None
 
@@ -244,20 +250,31 @@ class Edge:
         ]
 
 
-_edge: ContextVar[Edge | None] = ContextVar("otelkit_edge", default=None)
+def _is_request(carrier: Any) -> bool:
+    """Tell whether a carrier is what an HTTP server hands an application, read by an instrumentation of contrib's."""
+    return isinstance(carrier, dict) and (
+        "wsgi.version" in carrier or ("asgi" in carrier and carrier.get("type") in ("http", "websocket"))
+    )
 
 
-def begin_edge(carrier: Any, getter: Getter[Any]) -> Token[Edge | None]:
-    """Leave the headers of this request unread from now on, in this context and those copied from it."""
-    from opentelemetry import propagate  # noqa: PLC0415  see above
-
-    token = _edge.set(None)  # a request made inside the process, by another one at the same edge
-    _edge.set(Edge(propagate.get_global_textmap(), carrier, getter))
-    return token
+_UNKNOWN = Edge(Bounded(CompositePropagator([])), {}, default_getter)
+"""Stands where no exchange of ours has said what kind of request this is."""
+_edge: ContextVar[Edge | None] = ContextVar("otelkit_edge", default=_UNKNOWN)
 
 
-def end_edge(token: Token[Edge | None]) -> None:
-    """Read headers again as before; takes what `begin_edge` returned, in the same context."""
+def begin_request(carrier: Any, getter: Getter[Any], *, public: bool) -> Token[Edge | None]:
+    """Say what kind of request this context, and those copied from it, belong to.
+
+    Args:
+        carrier: The request.
+        getter: Knows its headers.
+        public: Whether its headers are left unread.
+    """
+    return _edge.set(Edge(keep(), carrier, getter) if public else None)
+
+
+def end_request(token: Token[Edge | None]) -> None:
+    """Read headers again as before; takes what `begin_request` returned, in the same context."""
     _edge.reset(token)
 
 

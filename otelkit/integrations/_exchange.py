@@ -275,9 +275,10 @@ class Exchange(_request.RequestState):
             return
         self._begin(self)
         _propagation.keep()
-        if self._recorder.public_endpoint:
-            edge = _propagation.begin_edge(scope, _HEADERS)
-            self._undo.append(lambda: _propagation.end_edge(edge))
+        public = self._recorder.public_endpoint
+        if public or _propagation.public_endpoint():
+            said = _propagation.begin_request(scope, _HEADERS, public=public)
+            self._undo.append(lambda: _propagation.end_request(said))
         self._attributes = self._request_attributes()
         if self._source is None:
             self._start_span()

@@ -230,6 +230,17 @@ def test_traces_begin_at_a_public_endpoint(mode: str, tmp_path: Path) -> None:
     assert found["onward"]["traceparent"].startswith(f"00-{span.trace_id}-{span.span_id}-")
 
 
+def test_contrib_s_server_spans_begin_at_a_public_endpoint_too(tmp_path: Path) -> None:
+    mode = (EXPLICIT, "explicit_untrusted:contrib")
+    with serving(tmp_path, mode, OTELKIT_HTTP_PUBLIC_ENDPOINT="true", OTELKIT_BAGGAGE_KEYS="tenant") as service:
+        service.get("/ok/it", SAMPLED | {"baggage": "tenant=acme"})
+        service.flush()
+        (span,) = service.server_spans("/ok/it")
+    assert (span.parent_span_id, span.trace_id == TRACE_ID) == ("", False)
+    assert [(link.trace_id, link.span_id) for link in span.links] == [(TRACE_ID, SPAN_ID)]
+    assert "tenant" not in span.attributes
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_foreign_tracestate_is_passed_on_in_full_and_listed_baggage_is_copied(mode: str, tmp_path: Path) -> None:
     state = ",".join(f"vendor{number}={'v' * 100}" for number in range(32))

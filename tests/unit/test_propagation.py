@@ -282,6 +282,25 @@ class TestPublicEndpoint:
             (span,) = telemetry.spans
         assert (span.parent is not None) is joined
 
+    @pytest.mark.parametrize(
+        ("carrier", "joined"),
+        [
+            ({"wsgi.version": (1, 0), "traceparent": TRACEPARENT}, False),
+            ({"asgi": {}, "type": "http", "traceparent": TRACEPARENT}, False),
+            ({"asgi": {}, "type": "lifespan", "traceparent": TRACEPARENT}, True),
+            ({"traceparent": TRACEPARENT}, True),  # a message, say of a task
+        ],
+    )
+    def test_what_a_server_hands_over_is_not_continued_whoever_reads_it(
+        self, carrier: dict[str, Any], *, joined: bool
+    ) -> None:
+        _propagation.install(baggage_keys=(), public_endpoint=True)
+        context = propagate.extract(carrier)
+        assert trace.get_current_span(context).get_span_context().is_valid is joined
+        caller = _propagation.caller(context)
+        assert (caller is None) is joined
+        assert caller is None or f"{caller.trace_id:032x}" == TRACE_ID
+
     def test_nothing_of_it_is_left_behind_the_request(self) -> None:
         async def app(_: Any, __: Any, send: Any) -> None:
             await send({"type": "http.response.start", "status": 200})
@@ -301,11 +320,11 @@ class TestPublicEndpoint:
                 provider.add_span_processor(processor)
             tracer = provider.get_tracer("t")
             headers = {"traceparent": TRACEPARENT}
-            token = _propagation.begin_edge(headers, default_getter)
+            token = _propagation.begin_request(headers, default_getter, public=True)
             try:
                 context = propagate.extract(headers)
             finally:
-                _propagation.end_edge(token)
+                _propagation.end_request(token)
             caller = _propagation.caller(context)
             assert caller is not None
             with tracer.start_as_current_span("bare", context, SpanKind.SERVER):
