@@ -19,12 +19,12 @@ from opentelemetry.sdk.resources import Resource
 
 from otelkit import _guard, _providers, _stderr
 from otelkit._guard._series import NEVER_LABELS, Bounds, Series
+from otelkit.redact import Redactor
 from otelkit.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from otelkit.redact import Redactor
 
 LIMIT = 10
 OVERFLOW = {"otel.metric.overflow": True}
@@ -354,7 +354,7 @@ class Fake:
 
 class TestRedaction:
     @pytest.fixture
-    def redactor(self) -> Redactor | Any:
+    def redactor(self) -> Fake:
         return Fake()
 
     def test_labels_are_redacted_before_they_make_a_series(self, redactor: Any) -> None:
@@ -367,6 +367,16 @@ class TestRedaction:
             ({"password": "[redacted:password]"}, 5),
             ({"words": ("[redacted:known]", "b"), "text": "say [redacted:known]", "n": 5}, 5),
         ]
+
+    def test_two_that_differ_by_a_secret_only_are_one(self) -> None:
+        metrics = Metrics(redactor=Redactor())
+        counter = metrics.meter.create_counter("m")
+        for name in ("ann", "bob", "cleo"):
+            counter.add(1, {"tier": "gold", "contact": f"{name}@shop.example", "password": f"{name}-2024"})
+        ((labels, value),) = metrics.points("m")
+        assert value == 3
+        assert labels["tier"] == "gold"
+        assert not any(name in str(labels) for name in ("ann", "bob", "cleo"))
 
     def test_observations_are_too(self, redactor: Any) -> None:
         metrics = Metrics(redactor=redactor)
