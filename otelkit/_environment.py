@@ -7,6 +7,7 @@ Each is written because a library reads it for itself and cannot be told otherwi
 - `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`: the launcher's loop prints a line for each instrumentor that does not fit the
   installed library (E-16); it reads `*` while ours decides, and gets the user's value back before any child can
   inherit it.
+- `GRPC_VERBOSITY`: gRPC writes a line of its own to stderr for each failed handshake, with every attempt.
 - `OTEL_PYTHON_DISTRO`, `OTEL_PYTHON_CONFIGURATOR`, `PYTHONPATH`: for the program that `otelkit run` becomes.
 """
 
@@ -52,6 +53,11 @@ def give_instrumentors_back() -> None:
             os.environ.pop(_DISABLED, None)
         else:
             os.environ[_DISABLED] = value
+
+
+def keep_grpc_quiet() -> None:
+    """Let gRPC say nothing by itself below errors, unless the user wants to hear it; call before `import grpc`."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def for_child(settings: Settings, launcher_directory: str) -> dict[str, str]:

@@ -9,19 +9,24 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import re
+import socket
+import ssl
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import BadStatusLine
 from importlib import import_module
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from otelkit import _environment
 from otelkit.otlp.decode import rejected_items
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from otelkit.settings import Signal
 
@@ -54,6 +59,25 @@ _GRPC_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
+
+_UNVERIFIED = "certificate verify failed"
+# What the libraries below say where an operator would not understand it, and what it means. A group is kept.
+_MEANINGS = (
+    (re.compile(r"\[SSL: CERTIFICATE_VERIFY_FAILED\] (.*?)(?: \(_ssl.*)?"), r"\1"),
+    (re.compile(r".*CERTIFICATE_VERIFY_FAILED: ([^:\[]+).*"), rf"{_UNVERIFIED}: \1"),
+    (re.compile(r".*Hostname Verification Check failed.*"), f"{_UNVERIFIED}: it is for another host"),
+    (re.compile(r".*WRONG_VERSION_NUMBER.*"), "no TLS is spoken there, and https:// asks for it"),
+    (
+        re.compile(r".*(?:Failed parsing HTTP/2|http1\.x server).*"),
+        "no gRPC is spoken there; a port for http/protobuf?",
+    ),
+)
+# How a connection ends where a certificate is asked for and none is sent; whether that is why, nobody says.
+_ENDED = re.compile(
+    r"alert certificate required|EOF occurred in violation|Socket closed|Connection reset|Broken pipe"
+    r"|closed connection without"
+)
+_NOBODY_GRPC = ("refused", "lookup failed", "DNS resolution failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,14 +134,29 @@ def open_transport(name: str, signal: Signal) -> Transport:
         raise LookupError(f"there is no credential provider {signal.credential_provider!r}")
     import_module("encodings.idna")  # of the standard library; needed to look a name up
     if signal.protocol == "grpc":
-        import_module("grpc")
+        _environment.keep_grpc_quiet()
+        _need("grpc")
         with contextlib.suppress(ImportError):  # a private name; grpc imports it with the first channel otherwise
             import_module("grpc._channel")
             import_module("google.rpc.error_details_pb2")  # what `_retry_info` reads
         return _GRPC(name, signal)
-    import_module("requests")
+    _need("requests")
     import_module("netrc")  # of the standard library; requests imports it late
     return _HTTP(signal)
+
+
+def _need(package: str) -> None:
+    """Import a package.
+
+    Raises:
+        ImportError: It is not installed, or broken in a way that raises something else.
+    """
+    try:
+        import_module(package)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ImportError(f"{type(error).__name__}: {error}", name=package) from error
 
 
 def _provided(name: str) -> Any:
@@ -126,8 +165,51 @@ def _provided(name: str) -> Any:
 
 
 def _clipped(text: object) -> str:
-    words = " ".join(str(text).split())
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
     return words if len(words) <= _LONGEST_REASON else f"{words[:_LONGEST_REASON]}…"
+
+
+def _explained(text: str, signal: Signal) -> str:
+    for pattern, meaning in _MEANINGS:
+        if matched := pattern.fullmatch(text):
+            text = matched.expand(meaning)
+            break
+    if text.startswith(_UNVERIFIED):
+        text = f"{text.rstrip('.')} (checked against {signal.certificate or 'the authorities of this system'})"
+    elif _ENDED.search(text) and signal.endpoint.startswith("https:") and not signal.client_certificate:
+        text = "the TLS handshake was ended there; a client certificate may be asked for"
+    return text
+
+
+def _check_files(signal: Signal) -> None:
+    """Make sure that the files for TLS can be used, in words that name them; the libraries' own name none.
+
+    Read anew at each attempt that follows a failed one: a file may have been replaced.
+
+    Raises:
+        OSError: A file is missing or cannot be read.
+        ValueError: It holds nothing of the kind that it should.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if signal.certificate:
+        with _naming("no certificate to check the server against in", signal.certificate):
+            context.load_verify_locations(signal.certificate)
+    if signal.client_certificate:
+        with _naming("no client certificate with its key in", signal.client_certificate, signal.client_key):
+            context.load_cert_chain(
+                signal.client_certificate, signal.client_key, password=""
+            )  # never asked for at the terminal
+
+
+@contextlib.contextmanager
+def _naming(what: str, *paths: str | None) -> Iterator[None]:
+    files = " and ".join(path for path in paths if path)
+    try:
+        yield
+    except ssl.SSLError as error:
+        raise ValueError(f"{error.reason or 'not PEM'}: {what} {files}") from None
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: {files}") from None
 
 
 # -- HTTP --------------------------------------------------------------------------------------------------------------
@@ -154,9 +236,17 @@ class _HTTP:
             response = session.send(request, timeout=timeout, allow_redirects=False, **options)
             return _http_answer(response.status_code, response.headers, response.content, response.reason)
         except Exception as error:  # noqa: BLE001  whatever a client, a provider or a broken answer raises: try again
-            silent = any(isinstance(inner, ConnectionRefusedError) for inner in _causes(error))
-            reason = _clipped(_innermost(error))
+            silent = any(isinstance(inner, ConnectionRefusedError | socket.gaierror) for inner in _causes(error))
+            reason = _clipped(self._trouble_with_files() or _explained(_innermost(error), self._signal))
             return Answer(outcome="retry", reason=reason, silent=silent, error=type(error).__name__)
+
+    def _trouble_with_files(self) -> str:
+        if self._signal.endpoint.startswith("https:"):
+            try:
+                _check_files(self._signal)
+            except (OSError, ValueError) as error:
+                return getattr(error, "strerror", None) or str(error)
+        return ""
 
     def _session(self) -> tuple[Any, Any, dict[str, Any]]:
         """Return this process's session, a request to copy, and what the environment and the settings say about both.
@@ -245,6 +335,8 @@ def _causes(error: BaseException) -> list[BaseException]:
 def _innermost(error: BaseException) -> str:
     """Unwrap a client's exception to the operating system's own words ("Connection refused")."""
     innermost = _causes(error)[-1]
+    if type(innermost) is BadStatusLine:  # not of a kind of it: RemoteDisconnected tells something else
+        return "no HTTP/1.1 is spoken there; a port for gRPC?"
     return getattr(innermost, "strerror", None) or str(innermost) or type(innermost).__name__
 
 
@@ -272,7 +364,14 @@ class _GRPC:
             count, message = rejected_items(response)
             return Answer(outcome="delivered", rejected=count, reason=_clipped(message))
         except grpc.RpcError as error:
-            return _grpc_answer(error)
+            answer = _grpc_answer(error, self._signal)
+            if answer.outcome == "retry" and (self._signal.certificate or self._signal.client_certificate):
+                self.close()  # the files are read with a new channel only, and may have been replaced
+                self._channel = None
+            return answer
+        except (OSError, ValueError) as error:  # of the files
+            reason = getattr(error, "strerror", None) or str(error)
+            return Answer(outcome="retry", reason=_clipped(reason), error=type(error).__name__)
         except Exception as error:  # noqa: BLE001  a bad certificate file or header must cost no more than time
             return Answer(
                 outcome="retry", reason=_clipped(f"{type(error).__name__}: {error}"), error=type(error).__name__
@@ -296,6 +395,7 @@ class _GRPC:
             return grpc.secure_channel(target, _provided(signal.credential_provider), **shared)
         if not secure:
             return grpc.insecure_channel(target, **shared)
+        _check_files(signal)
         # Read here: the SDK's own loader falls back to the system's roots when the file is missing (S-02).
         credentials = grpc.ssl_channel_credentials(
             root_certificates=_content(signal.certificate),
@@ -316,15 +416,15 @@ def _content(path: str | None) -> bytes | None:
         return file.read()
 
 
-def _grpc_answer(error: Any) -> Answer:
+def _grpc_answer(error: Any, signal: Signal) -> Answer:
     status = error.code().name
     details = error.details() or ""
-    reason = _clipped(f"{status} {details}")
+    reason = _clipped(f"{status} {_explained(details, signal)}")
     if status == "RESOURCE_EXHAUSTED" and "larger than max" in details:  # gRPC's own words; it has no code for this
         return Answer(outcome="too_large", reason=reason, error=status)
     if status not in _RETRYABLE_GRPC:
         return Answer(outcome="refused", reason=reason, error=status)
-    silent = status == "UNAVAILABLE" and "refused" in details
+    silent = status == "UNAVAILABLE" and any(said in details for said in _NOBODY_GRPC)
     return Answer(
         outcome="retry", reason=reason, after=_retry_info(error.trailing_metadata()), silent=silent, error=status
     )

@@ -109,8 +109,8 @@ def http_receiver(*replies: Reply, tls: ssl.SSLContext | None = None) -> Iterato
 
 
 @contextlib.contextmanager
-def grpc_receiver(*replies: Reply) -> Iterator[Script]:
-    """Answer gRPC calls; a reply's status is a name, 200 means OK."""
+def grpc_receiver(*replies: Reply, tls: grpc.ServerCredentials | None = None) -> Iterator[Script]:
+    """Answer gRPC calls, over TLS where credentials are given; a reply's status is a name, 200 means OK."""
     script = Script(replies or [Reply()])
 
     class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # untyped
@@ -127,7 +127,8 @@ def grpc_receiver(*replies: Reply) -> Iterator[Script]:
 
     with ThreadPoolExecutor(4) as workers:
         server = grpc.server(workers, handlers=[Handlers()], options=[("grpc.so_reuseport", 0)])
-        script.port = server.add_insecure_port(f"{HOST}:0")
+        place = f"{HOST}:0"
+        script.port = server.add_secure_port(place, tls) if tls is not None else server.add_insecure_port(place)
         server.start()
         try:
             yield script
