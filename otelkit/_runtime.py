@@ -476,11 +476,23 @@ def _announce(telemetry: Telemetry, roads: Any) -> None:
             "endpoints": {
                 name: signal.shown_endpoint if "otlp" in signal.exporters else "off" for name, signal in signals.items()
             },
-            "providers": dict(telemetry.providers),
+            "providers": {name: _provided(name, kind) for name, kind in telemetry.providers.items()},
             "verdicts": {verdict.integration: _brief(verdict) for verdict in telemetry.verdicts if _matters(verdict)},
             "stdout": roads.reason,
         },
     )
+
+
+_OF_OTHERS = {
+    "traces": "its sampler stays, and its other processors see spans unredacted",
+    "metrics": "its instruments have no bound on series",
+    "logs": "its other processors see records unredacted",
+}
+"""What otelkit does with a provider of its own, and cannot do with one that existed before."""
+
+
+def _provided(signal: str, kind: str) -> str:
+    return f"{kind}: {_OF_OTHERS[signal]}" if kind == "adopted" else kind
 
 
 def _matters(verdict: Verdict) -> bool:

@@ -87,6 +87,7 @@ def test_a_plain_sdk_set_up_before_is_adopted(tmp_path: Path, receiver: Receiver
     assert told["same"]
     assert told["theirs"] == ["both"]
     assert told["providers"] == {"traces": "adopted", "metrics": "ours", "logs": "ours"}
+    assert "unredacted" in started(process)["providers"]["traces"]  # what cannot be done there is said
     assert [(span.name, span.resource["service.name"]) for span in receiver.spans()] == [("both", "theirs")]
     assert {point.resource["service.name"] for point in receiver.points()} == {"theirs"}
 
