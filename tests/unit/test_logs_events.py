@@ -338,3 +338,12 @@ def test_an_enumeration_of_integers_is_its_number_at_once() -> None:
         "lowest": -(2**63),
         "beyond": str(2**63),
     }
+
+
+def test_a_server_s_access_line_is_cut_and_no_other() -> None:
+    def body(logger: str) -> str:
+        record = logging.makeLogRecord({"name": logger, "msg": "%s - GET", "args": ("x" * 5000,)})
+        return _event.from_record(record).body
+
+    assert body("uvicorn.access") == "x" * 512 + "… (4494 more characters)"
+    assert body("shop") == "x" * 5000 + " - GET"
