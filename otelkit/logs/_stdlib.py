@@ -165,7 +165,7 @@ def _listen(self: logging.Logger, record: logging.LogRecord) -> Any:
     if not passed or active is None:
         return passed
     logged = passed if isinstance(passed, logging.LogRecord) else record
-    redactor = active.redactor if active.user_handlers else None
+    redactor = active.redactor if active.user_handlers and needs_record(Audience.of(self)) else None
     shown = logged if redactor is None else _printed.redacted(logged, redactor)
     if not _is_opentelemetrys(self.name):
         try:

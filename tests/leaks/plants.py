@@ -71,6 +71,7 @@ PLACES: dict[str, str] = {
     "query: no key": JWT,
     "query: in an unknown path": OPAQUE,
     "query: in a redirect": OPAQUE,
+    "query: of a websocket": OPAQUE,
     "path: jwt": JWT,
     "path: card": CARD,
     "path: e-mail": EMAIL,
@@ -111,6 +112,7 @@ PLACES: dict[str, str] = {
     "exception: input of pydantic": OPAQUE,
     "exception: url of a client error": OPAQUE,
     "exception: of a background task": OPAQUE,
+    "exception: of a websocket": EMAIL,
     "exception: of an abandoned asyncio task": OPAQUE,
     "exception: recorded on a span": TOKEN,
     # What is logged through stdlib logging.

@@ -72,6 +72,16 @@ def requests(databases: tuple[str, ...]) -> Iterator[Request]:
     yield Request(target=f"/redirect?code={secret('query: in a redirect')}", status=307)
     unknown = f"/nowhere/{secret('path: jwt in an unknown path')}?password={secret('query: in an unknown path')}"
     yield Request(target=unknown, status=404)
+    yield Request(
+        target=f"/live?token={secret('query: of a websocket')}",
+        headers={
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": base64.b64encode(secrets.token_bytes(16)).decode(),
+        },
+        status=101,
+    )
     account = {
         "password": secret("validation: json password"),
         "email": secret("validation: json e-mail"),

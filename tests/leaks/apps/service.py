@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, unquote
 
 import httpx
 import structlog
-from fastapi import BackgroundTasks, Body, FastAPI, Request  # noqa: TC002  FastAPI reads annotations
+from fastapi import BackgroundTasks, Body, FastAPI, Request, WebSocket  # noqa: TC002  FastAPI reads annotations
 from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response  # noqa: TC002  the same
@@ -128,6 +128,14 @@ async def unknown(request: Request, call_next: Any) -> Any:
         arrived("path: jwt in an unknown path", request.url.path)
         arrived("query: in an unknown path", request.url.query)
     return await call_next(request)
+
+
+@app.websocket("/live")
+async def live(socket: WebSocket) -> None:
+    """Take a connection, and fail."""
+    arrived("query: of a websocket", socket.query_params.get("token"))
+    await socket.accept()
+    raise LookupError(f"no account of {use('exception: of a websocket')}")
 
 
 class Account(BaseModel):
