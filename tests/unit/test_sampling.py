@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -97,6 +97,7 @@ class TestThresholds:
     def test_nothing_has_none(self, share: float) -> None:
         assert _sampling.threshold(share) is None
 
+    @settings(deadline=None)  # on a machine that does other things
     @given(ratios)
     def test_they_keep_what_was_asked_for(self, share: float) -> None:
         found = _sampling.threshold(share)
@@ -104,6 +105,7 @@ class TestThresholds:
         assert (2**56 - found) / 2**56 == pytest.approx(share, rel=0.002, abs=2**-56)
         assert len(_sampling.encoded(found).lstrip("f")) <= 4
 
+    @settings(deadline=None)  # on a machine that does other things
     @given(st.lists(ratios, min_size=2, max_size=20), trace_ids)
     def test_a_lower_ratio_keeps_some_of_what_a_higher_one_keeps(self, shares: list[float], trace_id: int) -> None:
         kept = [sampled(ask(ratio(share), trace_id=trace_id)) for share in sorted(shares)]
@@ -431,6 +433,7 @@ class TestRules:
         with pytest.raises(SettingsError, match=r"^sampling_rules "):
             Settings(environ={}, sampling_rules=rules)
 
+    @settings(deadline=None)  # on a machine that does other things
     @given(st.text())
     def test_no_text_makes_the_variable_raise(self, text: str) -> None:
         found = Settings(environ={"OTELKIT_TRACES_SAMPLER_RULES": text})
