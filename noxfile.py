@@ -285,6 +285,13 @@ def leaks(session: nox.Session) -> None:
     refuse_skipped(session)
 
 
+@nox.session(default=False, requires=["wheel"])
+@lane
+def settings(session: nox.Session) -> None:
+    """Give every variable every sort of wrong value, one process each: some minutes; `-- -k BSP` chooses."""
+    test_folder(session, "settings")
+
+
 def vanilla_programs(session: nox.Session, requirements: str = "vanilla") -> Path:
     """Make an environment with opentelemetry-distro and the session's versions; return the folder of its programs."""
     folder = Path(session.create_tmp()).resolve() / "vanilla"

@@ -31,6 +31,7 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
 from otelkit import _guard, _sampling
 from otelkit._stderr import say
+from otelkit._values import shown
 from otelkit.pipeline import Deadline, run_against
 
 if TYPE_CHECKING:
@@ -139,7 +140,12 @@ def detected(names: Sequence[str]) -> dict[str, Any]:
 
     def detect(name: str) -> None:
         try:
-            detector: ResourceDetector = _entry_point("opentelemetry_resource_detector", name)()
+            make = _entry_point("opentelemetry_resource_detector", name)
+        except LookupError:  # its text repeats the name, which may be a secret in the wrong variable
+            reasons[name] = "not installed"
+            return
+        try:
+            detector: ResourceDetector = make()
             attributes[name] = dict(detector.detect().attributes)
         except Exception as error:  # noqa: BLE001  a detector that fails costs its own attributes only
             reasons[name] = f"{type(error).__name__}: {error}"
@@ -148,7 +154,7 @@ def detected(names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         if name not in attributes:
             reason = reasons.get(name, f"no answer within {_DETECTION_TIME:g} s")
-            say(f"OTEL_EXPERIMENTAL_RESOURCE_DETECTORS: nothing from detector {name!r} ({reason})")
+            say(f"OTEL_EXPERIMENTAL_RESOURCE_DETECTORS: nothing from detector {shown(name)} ({reason})")
     return {key: value for name in names for key, value in attributes.get(name, {}).items()}
 
 

@@ -197,7 +197,11 @@ class Pipeline:
         return self._build("metrics", settings.metrics, {"otlp": otlp, "console": console, "prometheus": prometheus})
 
     def _road(self, name: str, signal: Signal, items: int, batch: int, delay: float) -> Road:
-        transport = open_transport(name, signal)
+        try:
+            transport = open_transport(name, signal)
+        except LookupError as error:
+            part = "grpc_credentials" if signal.protocol == "grpc" else "http_credentials"
+            raise LookupError(f"{self._settings.origin(f'{name}.{part}')}: {error}") from error
         queue = Queue(
             max_items=items,
             max_bytes=self._settings.queue_bytes,

@@ -23,6 +23,7 @@ from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from otelkit import _environment
+from otelkit._values import shown
 from otelkit.otlp.decode import rejected_items
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def open_transport(name: str, signal: Signal) -> Transport:
     # Imported by the thread that configures: in a background thread a fork could catch it half-way, and the child would
     # have half of a module for ever.
     if signal.credential_provider and not entry_points(group=_PROVIDERS, name=signal.credential_provider):
-        raise LookupError(f"there is no credential provider {signal.credential_provider!r}")
+        raise LookupError(f"{shown(signal.credential_provider)} is no credential provider that is installed")
     import_module("encodings.idna")  # of the standard library; needed to look a name up
     if signal.protocol == "grpc":
         _environment.keep_grpc_quiet()

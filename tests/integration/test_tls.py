@@ -28,7 +28,7 @@ PREFIX = "OTEL_EXPORTER_OTLP_TRACES_"
 PROTOCOLS = ("http/protobuf", "grpc")
 OTHERS = settled.SIGNALS - {"traces"}
 NOW = dt.datetime.now(dt.UTC)
-PAST = {"not_before": NOW - dt.timedelta(days=9), "not_after": NOW - dt.timedelta(days=1)}
+PAST: dict[str, Any] = {"not_before": NOW - dt.timedelta(days=9), "not_after": NOW - dt.timedelta(days=1)}
 
 pytestmark = pytest.mark.parametrize("protocol", PROTOCOLS)
 

@@ -12,13 +12,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from support.processes import PYTHON, clean_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from otelkit.otlp.receiver import Receiver
     from support.bad_settings import Case
@@ -78,7 +78,11 @@ def run(receiver: Receiver, settings: Mapping[str, str | None], *, launch: str =
         program, cwd=APPS, env=environment, capture_output=True, check=False, timeout=_WITHIN, stdin=subprocess.DEVNULL
     )
     lines = done.stdout.decode(errors="replace").splitlines(keepends=True)
-    stores = {"traces": receiver.spans, "metrics": receiver.points, "logs": receiver.logs}
+    stores: dict[str, Callable[[], Sequence[Any]]] = {
+        "traces": receiver.spans,
+        "metrics": receiver.points,
+        "logs": receiver.logs,
+    }
     return Outcome(
         returncode=done.returncode,
         printed="".join(line for line in lines if not line.startswith("{")),

@@ -297,5 +297,5 @@ class TestCredentialProviders:
 
     def test_one_that_is_not_installed_is_named(self) -> None:
         variable = {"OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER": "nobody"}
-        with pytest.raises(LookupError, match="'nobody'"):
+        with pytest.raises(LookupError, match='"nobody"'):
             open_transport("traces", Settings(environ=variable).traces)
