@@ -495,6 +495,13 @@ RULES: tuple[Rule, ...] = (
         needs=_ASSIGNS,
     ),
     Rule(
+        name="statement",
+        about="The line of the statement that PostgreSQL points at; it may be cut anywhere, also inside of a literal",
+        pattern=r"(?:\n|\\n)LINE \d{1,6}: ([^\n\\]+)",
+        hints=("line ",),
+        needs=_ASSIGNS,
+    ),
+    Rule(
         name="row-value",
         about="Values of a row in an error of PostgreSQL or MySQL",
         pattern=r"\bKey \([^\n]{1,200}?\)=\(((?:[^)\n]|\)(?! (?:already|is not|is still|conflicts)))*+)",
@@ -573,10 +580,21 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="url-query",
         about="Values of a query within a text",
-        pattern=r"\?([^\s\"'<>?#=&():,\\]{1,128}+=[^\s\"'<>]*+)",
+        pattern=r"(\?[^\s\"'<>?#=&():,\\]{1,128}+=[^\s\"'<>]*+)",
         hints=("?",),
         needs=_ASSIGNS,
-        reads="query",
+        reads="url",
+    ),
+    Rule(
+        name="authorization",
+        about="Authorization headers in a text",
+        pattern=(
+            rf"(?i:authorization{_SEPARATOR}{_NOTHING}(?:{_QUOTED}|"
+            r"((?:(?:bearer|basic|digest|token|apikey|negotiate|ntlm|key)[ \t]++)?[^\s\"',;)}\]]++)))"
+        ),
+        hints=("authorization",),
+        needs=_ASSIGNS,
+        check=_is_token_assigned,
     ),
     Rule(
         name="authorization",
@@ -591,17 +609,6 @@ RULES: tuple[Rule, ...] = (
         pattern=r"(?i:\b(?:digest[ \t]++(?=\w{1,20}=)|aws4-hmac-sha256[ \t]++(?=credential))([^\r\n]++))",
         hints=("digest ", "credential"),
         needs=_ASSIGNS,
-    ),
-    Rule(
-        name="authorization",
-        about="Authorization headers in a text",
-        pattern=(
-            rf"(?i:authorization{_SEPARATOR}{_NOTHING}(?:{_QUOTED}|"
-            r"((?:(?:bearer|basic|digest|token|apikey|negotiate|ntlm|key)[ \t]++)?[^\s\"',;)}\]]++)))"
-        ),
-        hints=("authorization",),
-        needs=_ASSIGNS,
-        check=_is_token_assigned,
     ),
     Rule(
         name="cookie",

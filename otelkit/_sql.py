@@ -19,6 +19,7 @@ TEXT_LIMIT = 4_096
 """Characters of a statement that are kept: a list of a thousand rows says no more than its beginning."""
 
 _SCAN_LIMIT = 32_768
+_UNKNOWN_LIMIT = 8_192
 _SHORT = 4_096
 _LONG = 262_144
 
@@ -164,15 +165,15 @@ def read(sql: str, how: Grammar) -> Statement:
 def without_literals(sql: str, dialect: str | None = None) -> str:
     """Return a statement as it was written, with a `?` in place of each literal and comment.
 
-    The very same object where there is none. Of a text longer than 32,768 characters only these are looked at, and the
-    others left out.
+    The very same object where there is none. What is behind the first 32,768 characters, or 8,192 where the database is
+    unknown and the text is read in many ways, is left out.
 
     Args:
         sql: The statement.
         dialect: The name of its SQLAlchemy dialect; None where the database is unknown: then what is a literal or a
             comment to any database goes.
     """
-    seen = sql[:_SCAN_LIMIT]
+    seen = sql[: _SCAN_LIMIT if dialect is not None else _UNKNOWN_LIMIT]
     hows = _ALL if dialect is None and _DISPUTED.search(seen) else (grammar(dialect or ""),)
     spans = sorted(span for how in hows for span in _hidden(seen, how))
     if not spans and len(sql) == len(seen):

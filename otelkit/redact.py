@@ -222,6 +222,8 @@ class Redactor:
 
     def _several(self, key: str, value: Any, depth: int) -> Any:
         if isinstance(value, Mapping):
+            if "input" in value and "loc" in value and _VALIDATION in self._compiled.names:
+                return self._error_of_validation(value, depth)
             pairs = [(name, str(name), item) for name, item in value.items()]
             told = {
                 name if (seen := self.text(shown)) is shown else seen: self._plain(shown, item, depth)
@@ -233,6 +235,15 @@ class Redactor:
         if all(told is item for told, item in zip(items, value, strict=True)):
             return value
         return items if isinstance(value, list) else tuple(items)
+
+    def _error_of_validation(self, value: Mapping[Any, Any], depth: int) -> Any:
+        """Redact one of pydantic's errors: where the input stood is told beside it, and not what its name says."""
+        others = {name: item for name, item in value.items() if name != "input"}
+        told = self._several("", others, depth)
+        given = value["input"]
+        if given is None or isinstance(given, bool) or (isinstance(given, str) and _MARK.fullmatch(given)):
+            return value if told is others else {**told, "input": given}
+        return {**told, "input": self._marked(_VALIDATION)}
 
     def _learn(self, key: str) -> _Key:
         how = self._compiled.key(key)
@@ -273,9 +284,13 @@ class Redactor:
             start, end = match.span(group(match))
             if start == end or start < position:
                 continue
-            secret = value[start:end]
-            if _MARK.fullmatch(secret) or not rule.is_one(match):
+            if _HEAD in value:
+                start, end = _with_marks(value, start, end)
+                if start < position or _MARK.fullmatch(value, start, end):
+                    continue
+            if not rule.is_one(match):
                 continue
+            secret = value[start:end]
             told = rule.read(secret)
             if told != secret:
                 next(self._counters[rule.name])
@@ -298,6 +313,8 @@ class Redactor:
         return f"hash:{digest.hexdigest()[:16]}"
 
 
+_HEAD = "[redacted:"
+_LONGEST = 51  # characters of a mark
 _UNBROKEN = 20
 _SHORT = 200  # characters: longer texts seldom come twice
 _REMEMBERED = 2_048
@@ -306,6 +323,18 @@ _DEPTH = 24
 _LEAST_CARD = 10**12
 _LONG = 10**24
 _HASHED = "hash"
+_VALIDATION = "validation-input"
+
+
+def _with_marks(value: str, start: int, end: int) -> tuple[int, int]:
+    """Widen what was found to the whole of a mark at either edge: a mark is never cut, or found in part."""
+    head = value.rfind(_HEAD, max(0, start - _LONGEST), start + len(_HEAD) - 1)
+    mark = _MARK.match(value, head) if head >= 0 else None
+    if mark is not None and mark.end() > start:
+        start = head
+    head = value.rfind(_HEAD, max(start, end - _LONGEST), end + len(_HEAD) - 1)
+    mark = _MARK.match(value, head) if 0 <= head < end else None
+    return start, max(end, mark.end()) if mark is not None else end
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,6 +219,8 @@ SECRETS: tuple[Secret, ...] = (
     Secret("exception.message", _SQLALCHEMY, "literal note", "statement"),
     Secret("exception.stacktrace", f"Traceback ...\n{_MANY}\n", "Ada", "query-parameter"),
     Secret("exception.stacktrace", f"Traceback ...\n{_MANY}\n", "Edsger", "query-parameter"),
+    Secret("", "invalid name\nLINE 1: SELECT CAST('bob' AS INTEGER)\n            ^", "bob", "statement"),
+    Secret("", "ProgrammingError: invalid name\\nLINE 12: ...bob' AND a = 'x'...\\n   ^", "bob", "statement"),
     Secret("", "DETAIL:  Key (email)=(bob@x.y) already exists.", "bob@x.y", "row-value"),
     Secret("", "DETAIL:  Key (lower(name::text))=(o(ne)il) already exists.", "o(ne)il", "row-value"),
     Secret("", "DETAIL:  Failing row contains (1, Ada, null).", "Ada", "row-value"),
