@@ -29,11 +29,12 @@ from faults.bench import (
     worked,
 )
 from faults.received import instance, port, reserve
+from faults.secrets import SECRETS
 from support.processes import HOST, Process, ProcessError, wait_http
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from faults.bench import Bench
     from faults.received import Received, Sink
@@ -379,10 +380,103 @@ def again(bench: Bench, times: int, protocol: str) -> None:
     bench.verdict.equal("duplicates", received.duplicates("worked on "), 0)
 
 
+# -- G10, G12: secrets, and strangers
+# ------------------------------------------------------------------------------------------------------
+
+# h11 takes methods that do not exist, and headers of any size it is told to.
+H11 = (
+    "uvicorn",
+    "{app}",
+    "--port",
+    "{port}",
+    "--no-access-log",
+    "--http",
+    "h11",
+    "--h11-max-incomplete-event-size",
+    "262144",
+)
+PRIVATE = "faults.apps.private:app"
+
+
+def secrets(bench: Bench, protocol: str) -> None:
+    """A service handles secrets in 18 places; what leaves it is searched for them."""
+    headers = {
+        "Authorization": f"Bearer {SECRETS['authorization']}",
+        "Cookie": f"session={SECRETS['cookie']}",
+        "X-Api-Key": SECRETS["api key"],
+        "Baggage": f"user={SECRETS['baggage']}",
+        "User-Agent": f"robot {SECRETS['user agent']}",
+    }
+    query = f"/login?password={SECRETS['query']}&token={SECRETS['query, token']}"
+    with (
+        bench.sink() as sink,
+        bench.serve(H11, sink.endpoint(protocol), protocol, PRIVATE) as (process, port),
+    ):
+        for request in (("GET", query, headers), ("GET", "/fail", {}), ("GET", "/flush", {})):
+            load.each(port, [request])  # the server hangs up on who made it fail
+        received = sink.wait(lambda received: len(received.bodies("log-in")) >= 2, within=SETTLING)
+    told = {"OTLP": str(received.items), "stdout": process.stdout, "stderr": process.stderr}
+    places = [place for place, secret in SECRETS.items() if secret in told["OTLP"]]
+    verdict = bench.verdict
+    (bench.folder / "found").write_text("\n".join(places), encoding="utf-8")
+    verdict.equal("records", len(received.bodies("log-in")), 2)
+    verdict.within("found", len(places), 0)
+    # Without a kit the server prints the exception's text itself: a plain SDK is not asked for more than it does.
+    printed = [name for name in ("stdout", "stderr") if any(secret in told[name] for secret in SECRETS.values())]
+    if bench.kit != "vanilla":
+        verdict.within("printed", len(printed), 0)
+
+
+_CALLERS: dict[str, dict[str, str]] = {
+    "baggage": {"Baggage": "a=" + "x" * 60_000},
+    "baggage of 180": {"Baggage": ",".join(f"key{number}={'x' * 300}" for number in range(180))},
+    "traceparent": {"Traceparent": "00-" + "a" * 60_000},
+    "tracestate": {
+        "Traceparent": f"00-{'1' * 32}-{'2' * 16}-01",
+        "Tracestate": ",".join(f"v{number}={'x' * 240}" for number in range(32)),
+    },
+    "user agent": {"User-Agent": "x" * 60_000},
+}
+
+
+def strangers(bench: Bench, protocol: str) -> None:
+    """Callers send headers of up to 60 kB, and ask for their failing request not to be traced."""
+    unsampled = {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}
+    with (
+        bench.sink() as sink,
+        bench.serve(H11, sink.endpoint(protocol), protocol, PRIVATE) as (_, port),
+    ):
+
+        def told(headers: Mapping[str, str]) -> int:
+            """Return the size of the spans and records that one request causes, in characters of their text."""
+            before, size = _told(sink.read())
+            load.each(port, [("GET", "/known", headers), ("GET", "/flush", {})])
+            return _told(sink.wait(lambda received: _told(received)[0] > before, within=SETTLING))[1] - size
+
+        load.each(port, [("GET", "/known", {}), ("GET", "/flush", {})])
+        plain = told({"User-Agent": ""})
+        most = {name: told(headers) - plain for name, headers in _CALLERS.items()}
+        for request in (("GET", "/fail", unsampled), ("GET", "/flush", {})):
+            load.each(port, [request])  # the server hangs up on who made it fail
+        received = sink.wait(_has_failed, within=SETTLING)
+    for name, size in most.items():
+        bench.verdict.within(name, max(0, size) / 1000, 1, " kB")
+    bench.verdict.true("failing request", holds=_has_failed(received), otherwise="not told")
+
+
+def _told(received: Received) -> tuple[int, int]:
+    spans = [span for span in received.spans if "flush" not in span.name]
+    logs = [record for record in received.logs if "flush" not in str(record)]
+    return len(spans), len(str(spans)) + len(str(logs))
+
+
+def _has_failed(received: Received) -> bool:
+    return any(span.kind == "SERVER" and span.trace_id == "a" * 32 for span in received.spans)
+
+
 # -- G11: names
 # ------------------------------------------------------------------------------------------------------
 
-H11 = ("uvicorn", "{app}", "--port", "{port}", "--no-access-log", "--http", "h11")  # takes methods that do not exist
 LABELS, LIMIT = 5000, 2000
 
 

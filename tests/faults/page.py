@@ -79,12 +79,25 @@ PROMISES = {
         "G8, `raised`.",
         ("answered 200", "logs"),
     ),
+    "G10": Promise(
+        "Secrets stay home",
+        "A service handles secrets in 18 places: query, headers, baggage, log arguments and fields, SQL, URLs, labels, "
+        "the texts of an exception and of its cause. How many are found in what arrives, and on stdout and stderr (of "
+        "otelkit's; without it a server prints what it likes). `nox -s leaks` plants far more.",
+        ("found", "printed"),
+    ),
     "G11": Promise(
         "Names stay bounded",
         "50 invented Host headers, 300 paths that do not exist, 50 invented methods: series that each adds to the "
         "metric of the server that grew most, 1 at most, and as many names of server spans. A counter under 5000 "
         "labels has 2000 series and the overflow series, and its sum is 5000.",
         ("hosts", "paths", "methods", "labels", "sum"),
+    ),
+    "G12": Promise(
+        "Strangers cannot flood or silence",
+        "What one header adds to spans and records, 1 kB at most. And a request that fails is told "
+        "although its caller's `traceparent` says that it is not sampled.",
+        ("baggage", "baggage of 180", "tracestate", "user agent", "failing request"),
     ),
     "G14": Promise(
         "Set up again, and nothing changes",

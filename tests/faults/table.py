@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from faults import cells
 from faults.bench import GRPC, HTTP, KITS, OTELKIT, SERVERS
+from faults.secrets import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -206,13 +207,25 @@ def _hostile() -> Iterator[Cell]:
         )
 
 
-def _names() -> Iterator[Cell]:
+def _strangers() -> Iterator[Cell]:
     for protocol in PROTOCOLS:
+        yield Cell(
+            guarantee="G10",
+            name=f"secrets in {len(SECRETS)} places, {protocol}",
+            run=partial(cells.secrets, protocol=protocol),
+            quick=LAUNCHER if protocol == HTTP else EXPLICIT,
+        )
         yield Cell(
             guarantee="G11",
             name=f"invented hosts, paths and methods, 5000 labels, {protocol}",
             run=partial(cells.bounded, protocol=protocol),
             quick=EXPLICIT if protocol == HTTP else LAUNCHER,
+        )
+        yield Cell(
+            guarantee="G12",
+            name=f"headers of 60 kB, a failing request that asks not to be traced, {protocol}",
+            run=partial(cells.strangers, protocol=protocol),
+            quick=LAUNCHER if protocol == GRPC else EXPLICIT,
         )
 
 
@@ -234,6 +247,6 @@ CELLS = [
     *_unnoticed(),
     *_accounts(),
     *_hostile(),
-    *_names(),
+    *_strangers(),
     *_again(),
 ]

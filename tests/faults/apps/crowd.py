@@ -36,10 +36,5 @@ def labels(count: int) -> int:
 @app.get("/flush")
 def flush() -> str:
     """Send everything; answer when it was acknowledged."""
-    if kit.KIT == "vanilla":
-        kit.flush()
-    else:
-        import otelkit
-
-        otelkit.configure().force_flush(30)
+    kit.send()
     return "flushed"
