@@ -16,7 +16,6 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry._logs import SeverityNumber
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from structlog.dev import ConsoleRenderer, plain_traceback
 
 from otelkit._passing import passing
@@ -220,9 +219,15 @@ def is_own_traffic(logger: str) -> bool:
     Inside an export instrumentation is suppressed. An application may suppress it too, round calls that should leave no
     spans, and what it logs there is worth as much as elsewhere: only the exporters' threads and clients are cut off.
     """
-    return not is_instrumentation_enabled() and (
-        logger.partition(".")[0] in _CLIENTS or threading.current_thread().name.startswith(_EXPORT_THREADS)
-    )
+    if logger.partition(".")[0] not in _CLIENTS and not threading.current_thread().name.startswith(_EXPORT_THREADS):
+        return False
+    try:
+        # Imported late: with a wrong OTEL_PROPAGATORS this fails until `configure()` has put the variable right, and
+        # loggers may be used before that.
+        from opentelemetry.instrumentation.utils import is_instrumentation_enabled  # noqa: PLC0415
+    except ValueError:
+        return False
+    return not is_instrumentation_enabled()
 
 
 def note(event: str) -> None:

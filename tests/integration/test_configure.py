@@ -321,6 +321,23 @@ def test_a_wrong_variable_costs_its_signal_only(tmp_path: Path, receiver: Receiv
     assert "hello" in {record.body for record in receiver.logs()}
 
 
+def test_a_logger_may_speak_before_a_wrong_propagator_was_put_right(tmp_path: Path, receiver: Receiver) -> None:
+    process = script(
+        tmp_path,
+        receiver,
+        """
+        import otelkit
+        otelkit.get_logger().info("early")
+        otelkit.configure()
+        otelkit.get_logger().info("late")
+        """,
+        env={"OTEL_PROPAGATORS": "foo"},
+    )
+    assert [json.loads(line)["event"] for line in process.stdout.splitlines()] == ["early", "otelkit.started", "late"]
+    assert "OTEL_PROPAGATORS" in process.stderr
+    assert {record.body for record in receiver.logs()} == {"otelkit.started", "late"}
+
+
 def test_a_wrong_resource_attribute_is_named_once_and_never_shown(tmp_path: Path, receiver: Receiver) -> None:
     process = script(
         tmp_path,
