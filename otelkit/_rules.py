@@ -7,11 +7,11 @@ thing begins. A text of any kind costs time in proportion to its length, even on
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable
 
 MARK = r"\[redacted:[a-z][a-z-]{0,39}\]"
@@ -62,6 +62,15 @@ class Rule:
     def whole(self) -> bool:
         """Whether the value under a key goes as a whole."""
         return self.pattern is None and self.reads is None
+
+    @property
+    def in_re2(self) -> str:
+        """The pattern as RE2 takes it; empty where there is none."""
+        if self.re2_pattern is not None or self.pattern is None:
+            return self.re2_pattern or ""
+        # RE2 never goes back, so that it knows no possessive repetition and needs none.
+        greedy = re.sub(r"(?<!\\)([*+?}])\+", r"\1", self.pattern)
+        return greedy.replace(r"\Z", r"\z")
 
 
 def group(match: re.Match[str]) -> int:
@@ -193,7 +202,7 @@ _SECRET = r"secrets?|secret[_-]?(?:access[_-]?)?key"  # noqa: S105  a pattern
 _TOKEN = r"token|(?:access|refresh|auth|bearer|api|session|csrf|id)[_-]?tokens"  # noqa: S105  a pattern
 _KEY = (
     r"api[_-]?keys?|(?:access|account|private|shared[_-]?access|encryption|signing|auth|master|subscription|license"
-    r"|function|host|storage|service|ssh|deploy)[_-]?key(?![_-]?id)|access[_-]?key[_-]?id|accesskeyid|sharedaccesskey"
+    r"|function|host|storage|service|ssh|deploy)[_-]?key|access[_-]?key[_-]?id|accesskeyid|sharedaccesskey"
     r"|shared[_-]?access[_-]?signature"
 )
 _SESSION = r"session[_-]?(?:id|key)|(?<![a-z])(?:sid|phpsessid|jsessionid|asp\.net_sessionid|connect\.sid)|sessid"
@@ -486,6 +495,7 @@ RULES: tuple[Rule, ...] = (
         hints=("[sql: ",),
         needs=_ASSIGNS,
         reads="sql",
+        re2_pattern=r"\[SQL: ([^\n]+)\]",
     ),
     Rule(
         name="query-parameter",
@@ -493,6 +503,7 @@ RULES: tuple[Rule, ...] = (
         pattern=rf"\[parameters: (?!{MARK}\])((?s:.*?))\]?(?=\n\(Background|\n\[SQL:|\n\[cached|\s?\Z)",
         hints=("[parameters: ",),
         needs=_ASSIGNS,
+        re2_pattern=r"\[parameters: ((?s:.*?))\](?:\n|\z)",
     ),
     Rule(
         name="statement",
@@ -507,6 +518,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"\bKey \([^\n]{1,200}?\)=\(((?:[^)\n]|\)(?! (?:already|is not|is still|conflicts)))*+)",
         hints=("key",),
         needs=_ASSIGNS,
+        re2_pattern=r"\bKey \([^\n]{1,200}?\)=\(([^\n]*?)\)(?: |\z)",
     ),
     Rule(
         name="row-value",
@@ -514,6 +526,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"Failing row contains \(((?s:.*?))(?:\)\.?(?=\n|\Z)|\Z)",
         hints=("failing row contains (",),
         needs=("(",),
+        re2_pattern=r"Failing row contains \(([^\n]*)\)",
     ),
     Rule(
         name="row-value",
@@ -521,6 +534,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"Duplicate entry '((?:[^'\n]|'(?! for key))*+)",
         hints=("duplicate entry '",),
         needs=_QUOTES,
+        re2_pattern=r"Duplicate entry '([^\n]*?)' for key",
     ),
     Rule(
         name="query-argument",
@@ -528,6 +542,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"invalid input (?:syntax|value) for [^\n:]{1,200}: \"((?:[^\"\n]|\"(?=\w))*+)",
         hints=("invalid input ",),
         needs=_QUOTES,
+        re2_pattern=r"invalid input (?:syntax|value) for [^\n:]{1,200}: \"([^\"\n]*)",
     ),
     Rule(
         name="query-argument",
@@ -535,6 +550,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"invalid input for query argument \$\d{1,5}: ((?s:.*?)) ?(?=\([^()\n]{1,400}\)(?:\n|\Z)|\n|\Z)",
         hints=("input",),
         needs=_ASSIGNS,
+        re2_pattern=r"invalid input for query argument \$\d{1,5}: ([^\n]+)",
     ),
     Rule(
         name="query-argument",
@@ -549,6 +565,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"\binput_value=([^\n]*?)(?=, input_type=|\]?\n|\]?\Z)",
         hints=("input",),
         needs=_ASSIGNS,
+        re2_pattern=r"\binput_value=([^\n]*?)(?:, input_type=|\]?\n|\]?\z)",
     ),
     Rule(
         name="validation-input",
@@ -595,6 +612,10 @@ RULES: tuple[Rule, ...] = (
         hints=("authorization",),
         needs=_ASSIGNS,
         check=_is_token_assigned,
+        re2_pattern=(
+            r"(?i:authorization)(?:\\*[\"'])?[ \t]*(?:=>|:=|=+|:)[ \t]*"
+            rf"(?:(?i:bearer|basic|digest|token)[ \t]+)?{_RE2_VALUE}"
+        ),
     ),
     Rule(
         name="authorization",
@@ -602,6 +623,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"(?i:\b(?:bearer|basic)(?:[ \t]++|%20)([\w.~+/-]{6,}+={0,3}+(?!\w)))",
         hints=("bearer", "basic"),
         check=_is_credential,
+        re2_pattern=r"(?i:\b(?:bearer|basic)[ \t]+([\w.~+/=-]{16,}))",
     ),
     Rule(
         name="authorization",
@@ -609,6 +631,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"(?i:\b(?:digest[ \t]++(?=\w{1,20}=)|aws4-hmac-sha256[ \t]++(?=credential))([^\r\n]++))",
         hints=("digest ", "credential"),
         needs=_ASSIGNS,
+        re2_pattern=r"(?i:\b(?:digest[ \t]+\w+=|aws4-hmac-sha256[ \t]+credential)([^\r\n]+))",
     ),
     Rule(
         name="cookie",
@@ -617,6 +640,7 @@ RULES: tuple[Rule, ...] = (
         hints=("cookie",),
         needs=_ASSIGNS,
         check=_is_token_assigned,
+        re2_pattern=rf"(?i:cookies?)(?:\\*[\"'])?[ \t]*(?:=>|:=|=+|:)[ \t]*{_RE2_VALUE}",
     ),
     Rule(
         name="header",
@@ -777,6 +801,7 @@ RULES: tuple[Rule, ...] = (
             r"(?![A-Za-z0-9]|[.,-]\d)"
         ),
         check=_is_card,
+        re2_pattern=r"\b(?:[2-6]\d{12,18}|[2-6]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}|3\d{3}[ -]\d{6}[ -]\d{4,5})\b",
     ),
 )
 """All rules, in the order in which they are tried."""

@@ -177,6 +177,7 @@ SECRETS: tuple[Secret, ...] = (
     Secret("", _key("hvs.", _MIXED, 24), _MIXED, "vault-token"),
     Secret("", _key("dapi", _HEX, 32), _HEX, "databricks-token"),
     Secret("", _key("shpat_", _HEX, 32), _HEX, "cloud-token"),
+    Secret("", _key("tskey-" + "auth-", _MIXED, 24), _MIXED, "cloud-token"),
     # Connection strings and URLs
     Secret("", "could not connect to postgresql://app:hunter2@db:5432/shop", "hunter2", "url-credentials"),
     Secret("", "redis://:hunter2@cache:6379/0", "hunter2", "url-credentials"),
