@@ -11,8 +11,8 @@ its spans and records arrived under the trace that the client began.
 What nothing could know for a secret is not planted: a value without a shape (most passwords) where neither its key nor
 its place says that it is private. That is free text ("the password is swordfish", "log-in of bob with swordfish"), a
 field or attribute with an innocent key, a part of a path (`/reset/swordfish`), and the text of an exception that says
-nothing but the value. Nor are what is not otelkit's to print: `print()`, `sys.excepthook`, warnings that logging does
-not capture, and log handlers of the application (docs/explanation/limits.md).
+nothing but the value. Nor is the resource, which is sent as the operator wrote it, and what is not otelkit's to print:
+`print()`, `sys.excepthook`, warnings that logging does not capture (docs/explanation/limits.md).
 """
 
 from __future__ import annotations
@@ -262,7 +262,6 @@ def _service(cell: Cell, folder: Path, port: int, receiver: Receiver, surroundin
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url if cell.protocol == "http" else receiver.grpc_endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": _PROTOCOLS[cell.protocol],
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{plants.secret('environment: headers of the exporter')}",
-        "OTEL_RESOURCE_ATTRIBUTES": f"deployment.database={plants.secret('environment: resource attribute')}",
         "OTEL_SERVICE_NAME": "leaks",
         "PYTHONPATH": os.pathsep.join([*older, str(TESTS)]),
         "PYTHONUNBUFFERED": "1",

@@ -187,7 +187,6 @@ PLACES: dict[str, str] = {
     "outbound: refused, password in the url": OPAQUE,
     "outbound: logged by the client": OPAQUE,
     # What a process starts with.
-    "environment: resource attribute": CONNECTION,
     "environment: headers of the exporter": OPAQUE,
 }
 """Each place where a secret is planted, and its kind."""

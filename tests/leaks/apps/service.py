@@ -58,11 +58,7 @@ async def ready() -> str:
 @app.get("/used")
 def used() -> list[str]:
     """Send what there is, and tell which places were used."""
-    for place, variable in {
-        "environment: resource attribute": "OTEL_RESOURCE_ATTRIBUTES",
-        "environment: headers of the exporter": "OTEL_EXPORTER_OTLP_HEADERS",
-    }.items():
-        arrived(place, os.environ[variable])
+    arrived("environment: headers of the exporter", os.environ["OTEL_EXPORTER_OTLP_HEADERS"])
     kit.flush()
     return sorted(kit.used)
 
