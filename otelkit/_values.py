@@ -15,7 +15,6 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -482,7 +481,7 @@ PAIRS = Kind(
 
 
 def _file(path: str) -> str:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  Path's own raises for a name that is too long
         raise WrongValueError(f"{shown(path)} is not a file")
     if not os.access(path, os.R_OK):
         raise WrongValueError(f"{shown(path)} is a file that cannot be read")

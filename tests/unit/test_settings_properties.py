@@ -38,6 +38,8 @@ TEXTS = st.text(st.characters(exclude_characters="\0"), max_size=30) | st.sample
         "@",
         "[[a]",
         "\udce9",
+        "x" * 100_000,
+        "9" * 400,
     ]
 )
 ENVIRONMENTS = st.dictionaries(st.sampled_from(NAMES), TEXTS, max_size=8)
