@@ -280,16 +280,7 @@ class Redactor:
             return told
         parts: list[str] = []
         position = 0
-        for match in rule.find(value):
-            start, end = match.span(group(match))
-            if start == end or start < position:
-                continue
-            if _HEAD in value:
-                start, end = _with_marks(value, start, end)
-                if start < position or _MARK.fullmatch(value, start, end):
-                    continue
-            if not rule.is_one(match):
-                continue
+        for start, end in rule.spans(value):
             secret = value[start:end]
             told = rule.read(secret)
             if told != secret:
@@ -346,7 +337,23 @@ class _Pattern:
     read: Callable[[str], str]
     check: Callable[[re.Match[str]], bool] | None
 
-    def is_one(self, match: re.Match[str]) -> bool:
+    def spans(self, value: str) -> Iterator[tuple[int, int]]:
+        """Find where secrets begin and end, one behind the other; nothing that was redacted already."""
+        position = 0
+        marked: bool | None = None  # asked once, and only where there is a match
+        for match in self.find(value) if self.find is not None else ():
+            start, end = match.span(group(match))
+            if marked is None:
+                marked = _HEAD in value
+            if marked:
+                start, end = _with_marks(value, start, end)
+                if _MARK.fullmatch(value, start, end):
+                    continue
+            if position <= start < end and self._is_one(match):
+                yield start, end
+                position = end
+
+    def _is_one(self, match: re.Match[str]) -> bool:
         if self.check is None:
             return True
         try:
