@@ -4,6 +4,7 @@ Each is written because a library reads it for itself and cannot be told otherwi
 
 - `OTEL_SEMCONV_STABILITY_OPT_IN`: contrib reads it once, at the first instrumentor of the process (E-11).
 - `OTEL_PROPAGATORS`: the API raises for an unknown name while it is imported, in every library that imports it.
+- `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`: the SDK raises for a wrong number while it is imported.
 - `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`: the launcher's loop prints a line for each instrumentor that does not fit the
   installed library (E-16); it reads `*` while ours decides, and gets the user's value back before any child can
   inherit it.
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _SEMCONV = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _PROPAGATORS = "OTEL_PROPAGATORS"
+_SPAN_ATTRIBUTES = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
 _DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 
 _held: list[str | None] = []
@@ -32,10 +34,12 @@ def opt_into_stable_conventions(settings: Settings) -> None:
     os.environ[_SEMCONV] = ",".join(settings.semconv_opt_in)
 
 
-def make_propagators_importable(settings: Settings) -> None:
-    """Put the propagators that apply where `opentelemetry.propagate` reads them: a wrong name fails its import."""
+def make_packages_importable(settings: Settings) -> None:
+    """Put what applies where the API and the SDK read it while they are imported: what is wrong fails the import."""
     if os.environ.get(_PROPAGATORS) and "opentelemetry.propagate" not in sys.modules:
         os.environ[_PROPAGATORS] = ",".join(settings.propagators)
+    if any(problem.startswith(f"{_SPAN_ATTRIBUTES}:") for problem in settings.problems):
+        os.environ[_SPAN_ATTRIBUTES] = str(settings.span_attribute_count_limit)
 
 
 def hold_instrumentors_back() -> None:

@@ -186,7 +186,7 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
     if settings.disabled:
         return _disabled(settings, objects)
     _environment.opt_into_stable_conventions(settings)
-    _environment.make_propagators_importable(settings)
+    _environment.make_packages_importable(settings)
 
     from opentelemetry import _logs, metrics, trace  # noqa: PLC0415  after the environment is right
 

@@ -58,7 +58,7 @@ def test_a_wrong_propagator_does_not_keep_the_api_from_being_imported() -> None:
     program = (
         "from otelkit import _environment\n"
         "from otelkit.settings import Settings\n"
-        "_environment.make_propagators_importable(Settings())\n"
+        "_environment.make_packages_importable(Settings())\n"
         "from opentelemetry.propagate import get_global_textmap\n"
         "print(sorted(get_global_textmap().fields))\n"
     )
@@ -66,3 +66,16 @@ def test_a_wrong_propagator_does_not_keep_the_api_from_being_imported() -> None:
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "['baggage', 'traceparent', 'tracestate']"
     assert ran.stderr == ""
+
+
+def test_a_wrong_count_does_not_keep_the_sdk_from_being_imported() -> None:
+    program = (
+        "from otelkit import _environment\n"
+        "from otelkit.settings import Settings\n"
+        "_environment.make_packages_importable(Settings())\n"
+        "from opentelemetry.sdk.trace import SPAN_ATTRIBUTE_COUNT_LIMIT\n"
+        "print(SPAN_ATTRIBUTE_COUNT_LIMIT)\n"
+    )
+    environment = os.environ | {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("128\n", "")
