@@ -55,12 +55,13 @@ _DETECTION_TIME = 2.0  # seconds, for all detectors together
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-def resource(settings: Settings, extra: Mapping[str, Any] | None = None) -> Resource:
+def resource(settings: Settings, extra: Mapping[str, Any] | None = None, redactor: Redactor | None = None) -> Resource:
     """Describe this process, from what can be known at once: no network call, no subprocess.
 
     Args:
         settings: Names the service; its `resource_attributes` win over what is detected.
         extra: Attributes given in code; they win over everything else.
+        redactor: Redacts values: detectors that were asked for tell command lines, operators paste connection strings.
     """
     attributes: dict[str, Any] = {
         "telemetry.sdk.language": "python",
@@ -77,7 +78,10 @@ def resource(settings: Settings, extra: Mapping[str, Any] | None = None) -> Reso
     }
     # Specification, resource/sdk.md: without a name the fallback is unknown_service and the executable's name.
     attributes.setdefault("service.name", f"unknown_service:{Path(sys.executable or 'python').name}")
-    return Resource({**attributes, **(extra or {})}, SCHEMA_URL)
+    attributes |= extra or {}
+    if redactor is not None:
+        attributes = {key: redactor.plain(key, value) for key, value in attributes.items()}
+    return Resource(attributes, SCHEMA_URL)
 
 
 def _host() -> dict[str, str]:

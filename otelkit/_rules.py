@@ -243,6 +243,8 @@ def _is_credential(match: re.Match[str]) -> bool:
             return b":" in base64.b64decode(value[: len(value) // 4 * 4])
         except ValueError:
             return False
+    if value.startswith("HTTP/"):  # the end of a request line: `GET /bearer HTTP/1.1`
+        return False
     return len(value) >= _LONG_WORD or any(character.isdigit() for character in value)
 
 

@@ -197,11 +197,13 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
 
     existing = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
     inherited = _inherited(existing)
-    described = inherited or _providers.resource(
-        settings, {**_providers.detected(settings.resource_detectors), **(objects.resource or {})}
-    )
     redaction = _redaction(settings, objects.redaction)
     redactors = {signal: Redactor(redaction) for signal in ("traces", "metrics", "logs")}
+    described = inherited or _providers.resource(
+        settings,
+        {**_providers.detected(settings.resource_detectors), **(objects.resource or {})},
+        Redactor(redaction),
+    )
     pipeline = Pipeline(settings, described if inherited is None else None, redactors)
     spine = (
         _Provision(

@@ -156,10 +156,18 @@ def read(sql: str, how: Grammar) -> Statement:
 
     Long texts (rows of a bulk insert) have a small cache of their own, so that memory stays bounded.
     """
-    size = len(sql)
-    if size <= _SHORT:
-        return _read_short(sql, how)
-    return _read_long(sql, how) if size <= _LONG else _read(sql, how)
+    reader = _read_short if len(sql) <= _SHORT else _read_long if len(sql) <= _LONG else _read
+    statement = reader(sql, how)
+    if statement.text not in _told:
+        if len(_told) >= _MOST_TOLD:
+            _told.clear()
+        _told[statement.text] = None
+    return statement
+
+
+_told: dict[str, None] = {}
+"""Texts that `read` made, of a known database: what it left in quotes are names. Emptied when full, without a lock."""
+_MOST_TOLD = 1_024
 
 
 def without_literals(sql: str, dialect: str | None = None) -> str:
@@ -173,6 +181,8 @@ def without_literals(sql: str, dialect: str | None = None) -> str:
         dialect: The name of its SQLAlchemy dialect; None where the database is unknown: then what is a literal or a
             comment to any database goes.
     """
+    if dialect is None and sql in _told:
+        return sql
     seen = sql[: _SCAN_LIMIT if dialect is not None else _UNKNOWN_LIMIT]
     hows = _ALL if dialect is None and _DISPUTED.search(seen) else (grammar(dialect or ""),)
     spans = sorted(span for how in hows for span in _hidden(seen, how))

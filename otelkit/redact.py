@@ -126,6 +126,7 @@ class Redactor:
         self._compiled = _compile(redaction)
         self._counters = {name: count() for name in self._compiled.names}
         self._clean: dict[str, None] = {}
+        self._clean_there: dict[tuple[str, str], None] = {}
         self._keys: dict[str, _Key] = {}
 
     def adopt(self, redaction: Redaction) -> None:
@@ -137,7 +138,11 @@ class Redactor:
         compiled = _compile(redaction)
         self._counters = {**{name: count() for name in compiled.names}, **self._counters}
         self.redaction, self._compiled = redaction, compiled
-        self._clean, self._keys = {}, {}
+        self._clean, self._clean_there, self._keys = {}, {}, {}
+
+    def renew(self) -> None:
+        """Count from zero, in a forked child."""
+        self._counters = {name: count() for name in self._counters}
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -169,6 +174,17 @@ class Redactor:
             return self._hashed(value)
         if how.whole is not None:
             return value if _MARK.fullmatch(value) else self._marked(how.whole)
+        there, clean = (key, value), self._clean_there
+        if there in clean:  # statements come again and again
+            return value
+        told = self._at_place(how, value)
+        if told is value and len(value) <= _STATEMENT:
+            if len(clean) >= _REMEMBERED_THERE:
+                clean.clear()
+            clean[there] = None
+        return told
+
+    def _at_place(self, how: _Key, value: str) -> str:
         told = value
         for _ in range(_ROUNDS):
             before = told
@@ -309,6 +325,8 @@ _LONGEST = 51  # characters of a mark
 _UNBROKEN = 20
 _SHORT = 200  # characters: longer texts seldom come twice
 _REMEMBERED = 2_048
+_STATEMENT = 4_200  # characters: what our own reader of SQL leaves of a statement
+_REMEMBERED_THERE = 256
 _ROUNDS = 6
 _DEPTH = 24
 _LEAST_CARD = 10**12

@@ -361,6 +361,8 @@ def _pair(key: Any, value: Any, telling: _Telling, depth: int) -> bytes | None:
         name = key if exact else _as_text(key)
         if kind is str:
             told = _redacted(value, telling, name)
+        elif kind is int or kind is bool or kind is float:
+            told = telling.redactor.plain(name, value)
         elif value is not None:
             told = telling.redactor.secret(name) or value
         body = _text(told, telling) if type(told) is str else _value(told, telling, depth, name)
@@ -504,6 +506,8 @@ def _mapping(values: Mapping[Any, Any], telling: _Telling, depth: int) -> bytes:
     if not depth:
         return _value(_DEEPER, telling, depth)
     _refuse_endless(values, telling)
+    if telling.redactor is not None and type(values) is dict and "input" in values and "loc" in values:
+        values = telling.redactor.plain("", values)  # an error of a validation tells its input in its own way
     pairs: list[bytes] = []
     size = 0
     for key, value in islice(values.items(), telling.items):

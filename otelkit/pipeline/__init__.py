@@ -385,6 +385,8 @@ class Pipeline:
             attributes |= {"service.instance.id": str(uuid.uuid4()), "process.pid": os.getpid()}
             self._resource = Resource(attributes, self._resource.schema_url)
         self._failures.renew()
+        for redactor in self._redactors.values():
+            redactor.renew()
         for road in self._roads.values():
             road.queue.renew()
             road.carrier.renew()

@@ -366,6 +366,7 @@ INNOCENTS: tuple[tuple[str, str], ...] = (
     ("exception.stacktrace", '  File "a.py", line 1, in f\n    token = headers["authorization"]\n'),
     ("exception.stacktrace", '  File "a.py", line 1, in f\n    @app.get\n'),
     ("exception.stacktrace", '  File "a.py", line 1, in f\n    password: str = field(default=None)\n'),
+    ("", "GET /raise/bearer HTTP/1.1"),
     ("db.query.text", "SELECT a, b FROM t WHERE c = %(c_1)s AND d = $1 AND e = ?"),
     ("db.query.text", "INSERT INTO users (email, password) VALUES (?, ?)"),
     ("db.statement", "HSET ? ? ?"),

@@ -17,13 +17,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from otelkit import _guard, get_logger
+from otelkit import _guard, _providers, _sql, get_logger
 from otelkit.logs._event import Event as LogEvent
 from otelkit.logs._roads import _redacted
 from otelkit.otlp.encode import VALUE_LIMIT, Encoder
 from otelkit.otlp.receiver import Receiver
 from otelkit.pipeline import Deadline, Pipeline
-from otelkit.redact import Redactor
+from otelkit.redact import Redaction, Redactor
 from otelkit.settings import Settings
 from support.heard import hearing, own_handlers
 
@@ -104,6 +104,26 @@ def test_a_secret_in_a_label_is_not_encoded() -> None:
     assert SECRET.encode() not in Encoder(Redactor()).metric(metric)[0][0]
 
 
+def test_a_statement_that_our_own_reader_has_told_keeps_its_quoted_names() -> None:
+    told = _sql.read("""SELECT "order"."id" FROM "order" WHERE note = 'x'""", _sql.grammar("postgresql")).text
+    assert told == 'SELECT "order"."id" FROM "order" WHERE note = ?'
+    assert Redactor().value("db.query.text", told) is told
+    foreign = Redactor().value("db.query.text", told.replace("id", "no"))
+    assert foreign == "SELECT ?.? FROM ? WHERE note = ?"  # to MySQL these are texts
+
+
+def test_a_number_of_a_user_is_hashed_where_that_is_asked_for() -> None:
+    redactor = Redactor(Redaction(hash_key=b"k"))
+    sent = Encoder(redactor).span(span_of(attributes={"user.id": 42, "order.id": 43}))
+    assert b"hash:" in sent
+    assert redactor.counts == {"hash": 1}
+
+
+def test_an_error_of_a_validation_tells_no_input_on_any_road() -> None:
+    error = {"type": "int_parsing", "loc": ("body", "card"), "msg": "no number", "input": "swordfish"}
+    assert b"swordfish" not in Encoder(Redactor()).span(span_of(attributes={"errors": [error]}))
+
+
 def test_a_card_number_is_one_as_a_number_too() -> None:
     sent = Encoder(Redactor()).span(span_of(attributes={"number": CARD, "numbers": [CARD], "order": 4111}))
     assert sent.count(b"[redacted:") == 2
@@ -169,7 +189,7 @@ def test_a_span_processor_of_the_application_sees_what_is_exported() -> None:
         way = Way(receiver)
         for processor in (SimpleSpanProcessor(way.theirs), *way.pipeline.span_processors()):
             way.tracers.add_span_processor(processor)
-        attributes = {"a": 1, "note": TEXT, "z": (TEXT, "x")}
+        attributes: dict[str, Any] = {"a": 1, "note": TEXT, "z": (TEXT, "x")}
         with way.tracers.get_tracer("t").start_as_current_span("s", attributes=attributes) as span:
             span.add_event("first")
             span.add_event("second", {"password": SECRET})
@@ -252,7 +272,7 @@ def test_an_exception_is_redacted_with_its_causes() -> None:
 def test_what_handlers_of_the_application_get_is_theirs() -> None:
     kept: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = kept.append  # type: ignore[method-assign]  # the shortest handler there is
+    handler.emit = kept.append  # type: ignore[method-assign, assignment]  # the shortest handler there is
     with hearing(redactor=Redactor()) as heard, own_handlers("theirs", handler) as logger:
         logger.warning("failed with %s", TEXT)
         assert SECRET not in heard.text
@@ -262,3 +282,12 @@ def test_what_handlers_of_the_application_get_is_theirs() -> None:
 def test_an_event_without_a_secret_is_not_copied() -> None:
     event = LogEvent.start("l", logging.INFO, "order.placed", {"order_id": 42, "tags": ["a", "b"]})
     assert _redacted(event, Redactor()) is event
+
+
+def test_what_describes_the_process_is_redacted_too() -> None:
+    given = {"OTEL_RESOURCE_ATTRIBUTES": f"service.name=shop,db.url=postgresql://shop:{SECRET}@db/shop,team=a"}
+    described = _providers.resource(
+        Settings(environ=given), {"process.command_args": ["x", "--password", SECRET]}, Redactor()
+    )
+    assert SECRET not in described.to_json()
+    assert (described.attributes["service.name"], described.attributes["team"]) == ("shop", "a")
