@@ -171,10 +171,12 @@ def _clipped(text: object) -> str:
 
 
 def _explained(text: str, signal: Signal) -> str:
+    """Say in plain words why a connection failed; what the other side said is clipped, the name of a file is not."""
     for pattern, meaning in _MEANINGS:
         if matched := pattern.fullmatch(text):
             text = matched.expand(meaning)
             break
+    text = _clipped(text)
     if text.startswith(_UNVERIFIED):
         text = f"{text.rstrip('.')} (checked against {signal.certificate or 'the authorities of this system'})"
     elif _ENDED.search(text) and signal.endpoint.startswith("https:") and not signal.client_certificate:
@@ -238,7 +240,7 @@ class _HTTP:
             return _http_answer(response.status_code, response.headers, response.content, response.reason)
         except Exception as error:  # noqa: BLE001  whatever a client, a provider or a broken answer raises: try again
             silent = any(isinstance(inner, ConnectionRefusedError | socket.gaierror) for inner in _causes(error))
-            reason = _clipped(self._trouble_with_files() or _explained(_innermost(error), self._signal))
+            reason = self._trouble_with_files() or _explained(_innermost(error), self._signal)
             return Answer(outcome="retry", reason=reason, silent=silent, error=type(error).__name__)
 
     def _trouble_with_files(self) -> str:
@@ -420,7 +422,7 @@ def _content(path: str | None) -> bytes | None:
 def _grpc_answer(error: Any, signal: Signal) -> Answer:
     status = error.code().name
     details = error.details() or ""
-    reason = _clipped(f"{status} {_explained(details, signal)}")
+    reason = f"{status} {_explained(details, signal)}"
     if status == "RESOURCE_EXHAUSTED" and "larger than max" in details:  # gRPC's own words; it has no code for this
         return Answer(outcome="too_large", reason=reason, error=status)
     if status not in _RETRYABLE_GRPC:
