@@ -51,6 +51,7 @@ _RETRYABLE_GRPC = frozenset(
 _WORTH_COMPRESSING = 1_024  # bytes; below, the header of gzip eats the gain
 _LEVEL = 1  # of gzip and deflate: a quarter of the time of level 9 for 3 % more bytes
 _LONGEST_REASON = 200
+_LONGEST_PATH = 4_500  # what we say ourselves names files, whose paths may be that long
 _PROVIDERS = "opentelemetry_otlp_credential_provider"
 _USER_AGENT = f"otelkit/{version('otelkit')}"
 _GRPC_OPTIONS = (
@@ -165,9 +166,9 @@ def _provided(name: str) -> Any:
     return entry_point.load()()
 
 
-def _clipped(text: object) -> str:
+def _clipped(text: object, longest: int = _LONGEST_REASON) -> str:
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
-    return words if len(words) <= _LONGEST_REASON else f"{words[:_LONGEST_REASON]}…"
+    return words if len(words) <= longest else f"{words[:longest]}…"
 
 
 def _explained(text: str, signal: Signal) -> str:
@@ -374,7 +375,7 @@ class _GRPC:
             return answer
         except (OSError, ValueError) as error:  # of the files
             reason = getattr(error, "strerror", None) or str(error)
-            return Answer(outcome="retry", reason=_clipped(reason), error=type(error).__name__)
+            return Answer(outcome="retry", reason=_clipped(reason, _LONGEST_PATH), error=type(error).__name__)
         except Exception as error:  # noqa: BLE001  a bad certificate file or header must cost no more than time
             return Answer(
                 outcome="retry", reason=_clipped(f"{type(error).__name__}: {error}"), error=type(error).__name__
