@@ -25,15 +25,19 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.sampling import Sampler
 
     from otelkit._runtime import Telemetry
+    from otelkit.cache import Cache
     from otelkit.integrations import Verdict
     from otelkit.integrations.fastapi import FastAPIOptions
+    from otelkit.integrations.redis import RedisOptions
     from otelkit.integrations.sqlalchemy import SQLAlchemyOptions
     from otelkit.redact import Redaction, Rule
 
 __all__ = [
+    "Cache",
     "FastAPIOptions",
     "OtelkitError",
     "Redaction",
+    "RedisOptions",
     "Rule",
     "SQLAlchemyOptions",
     "Settings",
@@ -47,8 +51,10 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Cache": "otelkit.cache",
     "FastAPIOptions": "otelkit.integrations.fastapi",
     "Redaction": "otelkit.redact",
+    "RedisOptions": "otelkit.integrations.redis",
     "Rule": "otelkit.redact",
     "SQLAlchemyOptions": "otelkit.integrations.sqlalchemy",
     "Telemetry": "otelkit._runtime",

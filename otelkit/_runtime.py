@@ -409,9 +409,10 @@ def _propagate(settings: Settings) -> None:
 
 def _built_in() -> list[Integration]:
     from otelkit.integrations.fastapi import FastAPIIntegration  # noqa: PLC0415
+    from otelkit.integrations.redis import RedisIntegration  # noqa: PLC0415
     from otelkit.integrations.sqlalchemy import SQLAlchemyIntegration  # noqa: PLC0415
 
-    return [FastAPIIntegration(), SQLAlchemyIntegration()]
+    return [FastAPIIntegration(), SQLAlchemyIntegration(), RedisIntegration()]
 
 
 def _instrument(telemetry: Telemetry, asked: Mapping[str, Any]) -> list[Verdict]:
