@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from otelkit import _environment
+from otelkit import _capturing, _environment
 from otelkit._stderr import say
 from otelkit.errors import SettingsError
 from otelkit.redact import Redaction, Redactor
@@ -76,6 +76,7 @@ class Telemetry:
     _readers: list[Any] = field(default_factory=list, repr=False)
     _redactor: Redactor | None = field(default=None, repr=False)
     _closed: bool = field(default=False, repr=False)
+    _captured: bool = field(default=False, repr=False)
 
     def verdict(self, integration: str) -> Verdict | None:
         """Return the verdict of one library, None where none was given."""
@@ -146,11 +147,15 @@ class Telemetry:
 
 @dataclass
 class _State:
-    """What this process has configured; `zero_code` until the first explicit call was merged."""
+    """What this process has configured; `zero_code` until the first explicit call was merged.
+
+    `vacant` where a test captures and no application has configured anything: the next one that does joins.
+    """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     telemetry: Telemetry | None = None
     zero_code: bool = False
+    vacant: bool = False
     integrations: list[Integration] = field(default_factory=list)
 
 
@@ -166,9 +171,45 @@ def configure(settings: Settings | None, objects: Objects, *, zero_code: bool = 
             _state.telemetry = _set_up(wanted, objects)
             _state.zero_code = zero_code
             return _state.telemetry
-        if not zero_code:
+        if _state.vacant:
+            _state.telemetry, _state.vacant = _join(_state.telemetry, wanted, objects), False
+        elif not zero_code:
             _again(_state.telemetry, settings, objects)
         return _state.telemetry
+
+
+@contextlib.contextmanager
+def captured() -> Iterator[Telemetry]:
+    """Capture for a test: the first application that calls `configure()` meanwhile joins, and has left afterwards.
+
+    One that configured before, as its module was imported, stays as it is.
+
+    Raises:
+        RuntimeError: What this process emits is sent, or switched off.
+    """
+    with _state.lock:
+        telemetry, vacant = _state.telemetry, _state.vacant
+        if telemetry is None:
+            # Lines on stdout are for an application to ask for, which has not spoken yet.
+            telemetry, vacant = _set_up(Settings(logs_exporter="otlp"), Objects(), vacant=True), True
+        if not telemetry._captured:  # noqa: SLF001  made by this module
+            raise RuntimeError(_why_not(telemetry))
+        _state.telemetry, _state.vacant = telemetry, vacant
+        described = telemetry._pipeline.resource if telemetry._pipeline is not None else None  # noqa: SLF001  the same
+        if vacant:
+            _as_before(telemetry, described)
+    try:
+        yield telemetry
+    finally:
+        if vacant:
+            from otelkit import logs  # noqa: PLC0415  loaded by now
+
+            with _state.lock:
+                joined = not _state.vacant
+                _state.telemetry, _state.vacant = telemetry, True
+                if joined:
+                    _as_before(telemetry, described)
+                logs.uninstall()
 
 
 def current() -> Telemetry | None:
@@ -180,7 +221,14 @@ def current() -> Telemetry | None:
 # -----------------------------------------------------------------------------------------------------
 
 
-def _set_up(settings: Settings, objects: Objects) -> Telemetry:
+def _set_up(settings: Settings, objects: Objects, *, vacant: bool = False) -> Telemetry:
+    """Set everything up.
+
+    Args:
+        settings: Strings and numbers.
+        objects: The rest.
+        vacant: Nobody asked for it but a test: libraries stay as they are until an application does.
+    """
     for problem in settings.problems:
         say(problem)
     if settings.disabled:
@@ -204,7 +252,8 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
         {**_providers.detected(settings.resource_detectors), **(objects.resource or {})},
         Redactor(redaction),
     )
-    pipeline = Pipeline(settings, described if inherited is None else None, redactors)
+    make_pipeline = _capturing.make_pipeline or Pipeline
+    pipeline = make_pipeline(settings, described if inherited is None else None, redactors)
     spine = (
         _Provision(
             signal="traces",
@@ -253,9 +302,13 @@ def _set_up(settings: Settings, objects: Objects) -> Telemetry:
         _readers=list(objects.metric_readers),
         _redactor=redactors["logs"],
     )
+        _captured=_capturing.make_pipeline is not None,
     pipeline.publish(telemetry.meter_provider.get_meter("otelkit", version("otelkit")))
     _propagate(settings)
-    telemetry.verdicts = tuple(_instrument(telemetry, objects.integrations))
+    if not vacant:
+        telemetry.verdicts = tuple(_instrument(telemetry, objects.integrations))
+    if telemetry._captured:  # noqa: SLF001  made here: nothing is sent, so there is nothing to tell and to flush
+        return telemetry
     _report_verdicts(telemetry)
     _leave_well(telemetry, pipeline)
     _announce(telemetry, roads)
@@ -559,6 +612,59 @@ def _redact(telemetry: Telemetry, redaction: Redaction) -> None:
         telemetry._pipeline.redact(redaction)  # noqa: SLF001  the same
     if "metrics" in telemetry._own:  # noqa: SLF001  the same
         telemetry._own["metrics"].forget_labels()  # noqa: SLF001  the same
+def _join(base: Telemetry, settings: Settings, objects: Objects) -> Telemetry:
+    """Configure anew what a test captures, as an application asks for it.
+
+    Sampler, views and limits are the providers', of which a process has one set: they are as they were.
+    """
+    from otelkit import _providers  # noqa: PLC0415  loaded by now
+
+    _check(objects)
+    for problem in settings.problems:
+        say(problem)
+    if settings.disabled:
+        return _disabled(settings, objects)
+    telemetry = replace(base, settings=settings, _closed=False, _readers=[])
+    redaction = _redaction(settings, objects.redaction)
+    attributes = {**_providers.detected(settings.resource_detectors), **(objects.resource or {})}
+    _describe(telemetry, _providers.resource(settings, attributes, Redactor(redaction)))
+    _redact(telemetry, redaction)
+    _propagate(settings)
+    for name in ("sampler", "views"):
+        if getattr(objects, name):
+            say(f"configure({name}=...) has no effect: a test captures already; call configure() in conftest.py")
+    _merge(telemetry, replace(objects, redaction=None))
+    if not objects.integrations:
+        telemetry.verdicts = tuple(_instrument(telemetry, {}))
+    return telemetry
+
+
+def _describe(telemetry: Telemetry, described: Resource | None) -> None:
+    """Say anew what telemetry belongs to, unless the providers are another's and keep their resource."""
+    pipeline = telemetry._pipeline  # noqa: SLF001  made by this module
+    if pipeline is None or pipeline.resource is None or described is None:
+        return
+    pipeline.describe(described)
+    telemetry.resource = dict(described.attributes)
+    for signal in {"traces", "logs"} & telemetry._own.keys():  # noqa: SLF001  the same
+        vars(telemetry._own[signal])["_resource"] = described  # noqa: SLF001  whoever asks a provider hears the same
+
+
+def _as_before(base: Telemetry, described: Resource | None) -> None:
+    """Redact, describe and log as before an application joined."""
+    _describe(base, described)
+    _redact(base, _redaction(base.settings, None))
+
+
+def _why_not(telemetry: Telemetry) -> str:
+    if telemetry.providers.get("traces") == "disabled":
+        return f"nothing can be captured: {telemetry.settings.origin('disabled')} switches telemetry off"
+    return (
+        "nothing can be captured: configure(), or the launcher, set this process up before, to send what it emits. "
+        "Call otelkit.testing.capture_only() before that, as the pytest plugin does when it starts"
+    )
+
+
     _open_roads(telemetry.settings, telemetry.providers["logs"], telemetry._redactor)  # noqa: SLF001  the same
 
 

@@ -145,6 +145,10 @@ class Pipeline:
         """What every item belongs to; a forked child has one of its own."""
         return self._resource
 
+    def describe(self, resource: Resource) -> None:
+        """Say anew what every item belongs to: for a test, whose applications differ."""
+        self._resource = resource
+
     # -- what the providers are given
 
     def span_processors(self) -> Sequence[SpanProcessor]:
