@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otelkit.errors import OtelkitError, SettingsError
+from otelkit.errors import MeasurementError, OtelkitError, SettingsError
 from otelkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from otelkit.integrations.fastapi import FastAPIOptions
     from otelkit.integrations.redis import RedisOptions
     from otelkit.integrations.sqlalchemy import SQLAlchemyOptions
+    from otelkit.metrics import Catalog
     from otelkit.redact import Redaction, Rule
 
 __all__ = [
     "Cache",
+    "Catalog",
     "FastAPIOptions",
+    "MeasurementError",
     "OtelkitError",
     "Redaction",
     "RedisOptions",
@@ -52,6 +55,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Cache": "otelkit.cache",
+    "Catalog": "otelkit.metrics",
     "FastAPIOptions": "otelkit.integrations.fastapi",
     "Redaction": "otelkit.redact",
     "RedisOptions": "otelkit.integrations.redis",

@@ -1,8 +1,9 @@
 """The only place for the exceptions otelkit raises.
 
 OtelkitError
-├── SettingsError   configure() or Settings() got arguments that cannot work
-└── QueryError      a store of telemetry did not answer a question (otelkit.ops.query)
+├── SettingsError      configure(), Settings() or a declared metric got arguments that cannot work
+├── MeasurementError   a measurement does not fit the declaration of its metric; in tests only
+└── QueryError         a store of telemetry did not answer a question (otelkit.ops.query)
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class OtelkitError(Exception):
 class SettingsError(OtelkitError):
     """Arguments given in code cannot work; every problem is listed, not only the first.
 
-    Raised by `otelkit.configure()` and `otelkit.Settings()` only. Environment variables never raise: they are named on
-    stderr and fall back to a safe default.
+    Raised by `otelkit.configure()`, `otelkit.Settings()` and the declarations of `otelkit.Catalog` only. Environment
+    variables never raise: they are named on stderr and fall back to a safe default.
 
     Args:
         problems: One sentence per wrong argument, each naming the argument; secrets are already masked.
@@ -33,6 +34,13 @@ class SettingsError(OtelkitError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class MeasurementError(OtelkitError):
+    """A measurement does not fit the declaration of its metric.
+
+    Raised in tests only, within `otelkit.metrics.strict()`; elsewhere what does not fit is left out and said once.
+    """
 
 
 class QueryError(OtelkitError):

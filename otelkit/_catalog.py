@@ -1,0 +1,422 @@
+"""The only place for the metrics that any service emits through otelkit, as data; dashboards and rules select these.
+
+Names are those of the semantic conventions where there is one (`stable`, else `development` as of the pinned version),
+else otelkit's own. Prometheus makes its series names from them (`Metric.series`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from otelkit.metrics import DURATIONS, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otelkit.metrics import Kind, Values
+
+CONVENTIONS: Final = "1.43.0"
+"""Version of the semantic conventions that names marked `development` are taken from."""
+
+RESOURCE_LABELS: Final = (
+    "service.name",
+    "service.namespace",
+    "service.version",
+    "service.instance.id",
+    "deployment.environment.name",
+    "host.name",
+    "container.name",
+    "k8s.cluster.name",
+    "k8s.namespace.name",
+    "k8s.deployment.name",
+    "k8s.node.name",
+    "k8s.pod.name",
+)
+"""Attributes of the resource that become labels of every series, pushed or scraped."""
+
+_BYTES: Final = (0.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0, 10_000_000.0, 100_000_000.0)
+_CALLS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+_TASKS: Final = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+_LAGS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+Origin = Literal["stable", "development", "otelkit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stock:
+    """A metric that otelkit or a library emits.
+
+    Args:
+        metric: Its declaration. Closed sets are what is known to occur; integrations measure without a check.
+        origin: Who named it: stable or unstable semantic conventions, or otelkit.
+        only_on: What it needs beyond Python; empty where every process has it.
+    """
+
+    metric: Metric
+    origin: Origin
+    only_on: str = ""
+
+
+def _stock(  # noqa: PLR0917  a table reads better without six keywords a row
+    origin: Origin,
+    kind: Kind,
+    name: str,
+    unit: str,
+    description: str,
+    attributes: Mapping[str, Values] | None = None,
+    **more: Any,
+) -> Stock:
+    only_on = more.pop("only_on", "")
+    metric = Metric(name=name, kind=kind, unit=unit, description=description, attributes=dict(attributes or {}), **more)
+    return Stock(metric=metric, origin=origin, only_on=only_on)
+
+
+_REQUEST: Final[Mapping[str, Values]] = {
+    "http.request.method": str,
+    "http.response.status_code": int,
+    "http.route": str,
+    "url.scheme": str,
+    "network.protocol.name": str,
+    "network.protocol.version": str,
+    "error.type": str,
+}
+_POOL: Final[Mapping[str, Values]] = {"db.client.connection.pool.name": str, "db.system.name": str}
+_GENERATION: Final[Mapping[str, Values]] = {"cpython.gc.generation": (0, 1, 2)}
+_SIGNAL: Final[Mapping[str, Values]] = {"otelkit.signal": ("traces", "metrics", "logs")}
+_TASK: Final[Mapping[str, Values]] = {"celery.task.name": str, "messaging.destination.name": str}
+_CACHE: Final[Mapping[str, Values]] = {"cache.name": str, "cache.operation": str, "cache.result": str}
+_CHECK: Final[Mapping[str, Values]] = {"otelkit.health.check": str, "otelkit.health.critical": bool}
+
+PROCESS: Final = (
+    _stock(
+        "development",
+        "counter",
+        "process.cpu.time",
+        "s",
+        "Processor time that the process used.",
+        {"cpu.mode": ("user", "system")},
+        observed=True,
+    ),
+    _stock(
+        "development",
+        "up_down_counter",
+        "process.memory.usage",
+        "By",
+        "Physical memory that the process uses.",
+        observed=True,
+        only_on="Linux",
+    ),
+    _stock(
+        "development",
+        "up_down_counter",
+        "process.memory.virtual",
+        "By",
+        "Virtual memory that the process asked for.",
+        observed=True,
+        only_on="Linux",
+    ),
+    _stock(
+        "development",
+        "up_down_counter",
+        "process.thread.count",
+        "{thread}",
+        "Threads of the process, those of extension modules included.",
+        observed=True,
+        only_on="Linux",
+    ),
+    _stock(
+        "development",
+        "up_down_counter",
+        "process.unix.file_descriptor.count",
+        "{file_descriptor}",
+        "File descriptors that the process has open.",
+        observed=True,
+        only_on="Linux",
+    ),
+    _stock(
+        "development",
+        "counter",
+        "cpython.gc.collections",
+        "{collection}",
+        "Runs of the garbage collector since the interpreter started.",
+        _GENERATION,
+        observed=True,
+        only_on="CPython",
+    ),
+    _stock(
+        "development",
+        "counter",
+        "cpython.gc.collected_objects",
+        "{object}",
+        "Objects that the garbage collector freed since the interpreter started.",
+        _GENERATION,
+        observed=True,
+        only_on="CPython",
+    ),
+    _stock(
+        "development",
+        "counter",
+        "cpython.gc.uncollectable_objects",
+        "{object}",
+        "Objects that the garbage collector could not free since the interpreter started.",
+        _GENERATION,
+        observed=True,
+        only_on="CPython",
+    ),
+    _stock(
+        "otelkit",
+        "histogram",
+        "python.eventloop.lag",
+        "s",
+        "How much later than due an event loop ran a timer, looked at four times a second.",
+        buckets=_LAGS,
+        only_on="ASGI applications",
+    ),
+)
+"""What every process tells about itself (`integrations/_process.py`)."""
+
+STOCK: Final = (
+    _stock(
+        "stable",
+        "histogram",
+        "http.server.request.duration",
+        "s",
+        "Duration of HTTP server requests.",
+        _REQUEST,
+        buckets=DURATIONS,
+    ),
+    _stock(
+        "development",
+        "up_down_counter",
+        "http.server.active_requests",
+        "{request}",
+        "Number of active HTTP server requests.",
+        {"http.request.method": str, "url.scheme": str},
+    ),
+    _stock(
+        "development",
+        "histogram",
+        "http.server.request.body.size",
+        "By",
+        "Size of HTTP server request bodies.",
+        _REQUEST,
+        buckets=_BYTES,
+    ),
+    _stock(
+        "development",
+        "histogram",
+        "http.server.response.body.size",
+        "By",
+        "Size of HTTP server response bodies.",
+        _REQUEST,
+        buckets=_BYTES,
+    ),
+    _stock(
+        "stable",
+        "histogram",
+        "db.client.operation.duration",
+        "s",
+        "Duration of database client operations.",
+        {
+            "db.system.name": str,
+            "db.operation.name": str,
+            "db.collection.name": str,
+            "db.namespace": str,
+            "server.address": str,
+            "server.port": int,
+            "error.type": str,
+        },
+        buckets=_CALLS,
+    ),
+    _stock(
+        "development",
+        "up_down_counter",
+        "db.client.connection.count",
+        "{connection}",
+        "Connections of the pool by state.",
+        {**_POOL, "db.client.connection.state": ("idle", "used")},
+        observed=True,
+    ),
+    _stock(
+        "development",
+        "up_down_counter",
+        "db.client.connection.max",
+        "{connection}",
+        "Connections the pool may open; absent where there is no limit.",
+        _POOL,
+        observed=True,
+    ),
+    _stock(
+        "development",
+        "up_down_counter",
+        "db.client.connection.pending_requests",
+        "{request}",
+        "Requests that are waiting for a connection.",
+        _POOL,
+        observed=True,
+    ),
+    _stock(
+        "development",
+        "counter",
+        "db.client.connection.timeouts",
+        "{timeout}",
+        "Requests for a pooled connection that gave up waiting.",
+        _POOL,
+    ),
+    _stock(
+        "development",
+        "histogram",
+        "db.client.connection.wait_time",
+        "s",
+        "Time it took to get a connection from the pool, or to give up.",
+        _POOL,
+        buckets=_CALLS,
+    ),
+    _stock(
+        "otelkit",
+        "counter",
+        "celery.task.executions",
+        "{task}",
+        "Number of times a task was run, by how it ended.",
+        {**_TASK, "celery.task.state": ("success", "failure", "retry", "revoked", "rejected")},
+    ),
+    _stock("otelkit", "histogram", "celery.task.duration", "s", "How long tasks ran.", _TASK, buckets=_TASKS),
+    _stock(
+        "otelkit",
+        "histogram",
+        "celery.task.wait_time",
+        "s",
+        "How long tasks waited, from when they were published or due until they ran.",
+        _TASK,
+        buckets=_TASKS,
+    ),
+    _stock(
+        "otelkit",
+        "gauge",
+        "celery.queue.depth",
+        "{task}",
+        "Number of tasks that wait in a queue.",
+        {"messaging.destination.name": str},
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "gauge",
+        "celery.task.active",
+        "{task}",
+        "Number of tasks that the worker runs at this moment.",
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "gauge",
+        "celery.worker.concurrency",
+        "{task}",
+        "Number of tasks that the worker can run at a time.",
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "gauge",
+        "celery.beat.last_tick.time",
+        "s",
+        "When the scheduler last looked at its schedule, in seconds since 1970.",
+        observed=True,
+    ),
+    _stock(
+        "development",
+        "counter",
+        "messaging.client.sent.messages",
+        "{message}",
+        "Number of messages that asked for a task, sent or not.",
+        {**_TASK, "messaging.system": str, "messaging.operation.name": str, "error.type": str},
+    ),
+    _stock("otelkit", "counter", "cache.requests", "{request}", "Requests to a named cache, by their result.", _CACHE),
+    _stock(
+        "otelkit",
+        "histogram",
+        "cache.operation.duration",
+        "s",
+        "Duration of requests to a named cache.",
+        _CACHE,
+        buckets=_CALLS,
+    ),
+    _stock(
+        "otelkit",
+        "gauge",
+        "otelkit.health.check.status",
+        "{check}",
+        "1 where a dependency works, 0 where it does not.",
+        _CHECK,
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "gauge",
+        "otelkit.health.check.duration",
+        "s",
+        "Duration of the last probe of a dependency.",
+        _CHECK,
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "gauge",
+        "otelkit.integration.status",
+        "{integration}",
+        "1 where a library is instrumented, 0 where it should be and is not.",
+        {"otelkit.integration": str, "otelkit.verdict": ("native", "contrib", "ours", "skipped")},
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "counter",
+        "otelkit.telemetry.emitted",
+        "{item}",
+        "Spans, log records and metric points that were handed over for export.",
+        _SIGNAL,
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "counter",
+        "otelkit.telemetry.delivered",
+        "{item}",
+        "Those that the receiver acknowledged.",
+        _SIGNAL,
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "counter",
+        "otelkit.telemetry.dropped",
+        "{item}",
+        "Those that were lost, and why.",
+        {**_SIGNAL, "otelkit.reason": str},
+        observed=True,
+    ),
+    _stock(
+        "otelkit",
+        "up_down_counter",
+        "otelkit.telemetry.pending",
+        "{item}",
+        "Those that wait or are on their way.",
+        _SIGNAL,
+        observed=True,
+    ),
+    *PROCESS,
+)
+"""All of them, but those of the SDK itself (`otel.sdk.*`)."""
+
+
+def metric(name: str) -> Metric:
+    """Return the declaration of a stock metric.
+
+    Raises:
+        KeyError: There is none of that name.
+    """
+    return _BY_NAME[name]
+
+
+_BY_NAME: Final = {stock.metric.name: stock.metric for stock in STOCK}
