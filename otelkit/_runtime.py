@@ -242,7 +242,6 @@ def _set_up(settings: Settings, objects: Objects, *, vacant: bool = False) -> Te
     with _unheard("opentelemetry.sdk.resources"):
         from otelkit import _providers  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
         from otelkit.pipeline import Pipeline  # noqa: PLC0415  the same
-    from otelkit.metrics import publish_zeros  # noqa: PLC0415  keeps the import of otelkit light
 
     existing = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
     inherited = _inherited(existing)
@@ -302,10 +301,9 @@ def _set_up(settings: Settings, objects: Objects, *, vacant: bool = False) -> Te
         _own=own,
         _readers=list(objects.metric_readers),
         _redactor=redactors["logs"],
-    )
         _captured=_capturing.make_pipeline is not None,
+    )
     pipeline.publish(telemetry.meter_provider.get_meter("otelkit", version("otelkit")))
-    publish_zeros()
     _propagate(settings)
     if not vacant:
         telemetry.verdicts = tuple(_instrument(telemetry, objects.integrations))
@@ -381,12 +379,9 @@ def _leave_well(telemetry: Telemetry, pipeline: Pipeline) -> None:
     from otelkit.integrations import servers  # noqa: PLC0415  loaded by now
 
     def renew() -> None:
-        from otelkit.metrics import publish_zeros  # noqa: PLC0415  loaded by now
-
         pipeline.after_fork_in_child()
         if pipeline.resource is not None:
             telemetry.resource = dict(pipeline.resource.attributes)
-        publish_zeros()
 
     ways = Ways(
         flush=lambda deadline: telemetry.force_flush(deadline.remaining),
@@ -610,13 +605,6 @@ def _again(telemetry: Telemetry, settings: Settings | None, objects: Objects) ->
         say(f"configure(): {first} has configured this process already; ignored here: {', '.join(ignored)}")
 
 
-def _redact(telemetry: Telemetry, redaction: Redaction) -> None:
-    """Redact by other rules, wherever that is done."""
-    assert telemetry._redactor is not None  # noqa: S101, SLF001  made and kept by this module
-    if telemetry._pipeline is not None:  # noqa: SLF001  the same
-        telemetry._pipeline.redact(redaction)  # noqa: SLF001  the same
-    if "metrics" in telemetry._own:  # noqa: SLF001  the same
-        telemetry._own["metrics"].forget_labels()  # noqa: SLF001  the same
 def _join(base: Telemetry, settings: Settings, objects: Objects) -> Telemetry:
     """Configure anew what a test captures, as an application asks for it.
 
@@ -670,6 +658,13 @@ def _why_not(telemetry: Telemetry) -> str:
     )
 
 
+def _redact(telemetry: Telemetry, redaction: Redaction) -> None:
+    """Redact by other rules, wherever that is done."""
+    assert telemetry._redactor is not None  # noqa: S101, SLF001  made and kept by this module
+    if telemetry._pipeline is not None:  # noqa: SLF001  the same
+        telemetry._pipeline.redact(redaction)  # noqa: SLF001  the same
+    if "metrics" in telemetry._own:  # noqa: SLF001  the same
+        telemetry._own["metrics"].forget_labels()  # noqa: SLF001  the same
     _open_roads(telemetry.settings, telemetry.providers["logs"], telemetry._redactor)  # noqa: SLF001  the same
 
 
