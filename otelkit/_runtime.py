@@ -242,6 +242,7 @@ def _set_up(settings: Settings, objects: Objects, *, vacant: bool = False) -> Te
     with _unheard("opentelemetry.sdk.resources"):
         from otelkit import _providers  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
         from otelkit.pipeline import Pipeline  # noqa: PLC0415  the same
+    from otelkit.metrics import publish_zeros  # noqa: PLC0415  keeps the import of otelkit light
 
     existing = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
     inherited = _inherited(existing)
@@ -304,6 +305,7 @@ def _set_up(settings: Settings, objects: Objects, *, vacant: bool = False) -> Te
         _captured=_capturing.make_pipeline is not None,
     )
     pipeline.publish(telemetry.meter_provider.get_meter("otelkit", version("otelkit")))
+    publish_zeros()
     _propagate(settings)
     if not vacant:
         telemetry.verdicts = tuple(_instrument(telemetry, objects.integrations))
@@ -379,9 +381,12 @@ def _leave_well(telemetry: Telemetry, pipeline: Pipeline) -> None:
     from otelkit.integrations import servers  # noqa: PLC0415  loaded by now
 
     def renew() -> None:
+        from otelkit.metrics import publish_zeros  # noqa: PLC0415  loaded by now
+
         pipeline.after_fork_in_child()
         if pipeline.resource is not None:
             telemetry.resource = dict(pipeline.resource.attributes)
+        publish_zeros()
 
     ways = Ways(
         flush=lambda deadline: telemetry.force_flush(deadline.remaining),
