@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from otelkit._runtime import Telemetry
     from otelkit.cache import Cache
     from otelkit.integrations import Verdict
+    from otelkit.integrations.celery import CeleryOptions
     from otelkit.integrations.fastapi import FastAPIOptions
     from otelkit.integrations.redis import RedisOptions
     from otelkit.integrations.sqlalchemy import SQLAlchemyOptions
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cache",
     "Catalog",
+    "CeleryOptions",
     "FastAPIOptions",
     "MeasurementError",
     "OtelkitError",
@@ -56,6 +58,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "Cache": "otelkit.cache",
     "Catalog": "otelkit.metrics",
+    "CeleryOptions": "otelkit.integrations.celery",
     "FastAPIOptions": "otelkit.integrations.fastapi",
     "Redaction": "otelkit.redact",
     "RedisOptions": "otelkit.integrations.redis",

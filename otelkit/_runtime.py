@@ -378,7 +378,7 @@ class _Provision:
 def _leave_well(telemetry: Telemetry, pipeline: Pipeline) -> None:
     """Hook into the ends of this process and of its forked children."""
     from otelkit._leaving import Leaving, Ways  # noqa: PLC0415  loads the SDK
-    from otelkit.integrations import servers  # noqa: PLC0415  loaded by now
+    from otelkit.integrations import _celery_pool, servers  # noqa: PLC0415  loaded by now
 
     def renew() -> None:
         from otelkit.metrics import publish_zeros  # noqa: PLC0415  loaded by now
@@ -397,6 +397,7 @@ def _leave_well(telemetry: Telemetry, pipeline: Pipeline) -> None:
     leaving = Leaving(ways, lambda: pipeline.grace(telemetry.settings.shutdown_timeout))
     leaving.install()
     servers.flush_before_signals(leaving)
+    _celery_pool.flush_at_end_of_children(leaving)
 
 
 def _disabled(settings: Settings, objects: Objects) -> Telemetry:
@@ -466,11 +467,12 @@ def _propagate(settings: Settings) -> None:
 
 
 def _built_in() -> list[Integration]:
+    from otelkit.integrations.celery import CeleryIntegration  # noqa: PLC0415
     from otelkit.integrations.fastapi import FastAPIIntegration  # noqa: PLC0415
     from otelkit.integrations.redis import RedisIntegration  # noqa: PLC0415
     from otelkit.integrations.sqlalchemy import SQLAlchemyIntegration  # noqa: PLC0415
 
-    return [FastAPIIntegration(), SQLAlchemyIntegration(), RedisIntegration()]
+    return [FastAPIIntegration(), SQLAlchemyIntegration(), RedisIntegration(), CeleryIntegration()]
 
 
 def _instrument(telemetry: Telemetry, asked: Mapping[str, Any]) -> list[Verdict]:

@@ -19,7 +19,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from structlog.contextvars import get_contextvars
 
-from otelkit import _propagation
+from otelkit import _propagation, _retold
 from otelkit._sanitise import ITEM_LIMIT, clean, head_and_tail, shown, text, type_name
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _ACCESS = frozenset({"uvicorn.access", "gunicorn.access", "hypercorn.access"})
 """Loggers of servers whose lines repeat what a caller wrote: the path, and the address a proxy is said to serve."""
 _ACCESS_LIMIT = 512
 """Characters of such a line that are told."""
+_OWN = frozenset({"request_id", "celery.task.name", "celery.task.id"})
+"""Context variables that otelkit binds."""
 _CALL = frozenset({"exc_info", "stack_info", "stacklevel"})
 """Arguments of a log call that are no fields."""
 _CHAIN = _CALL | {"event", "level", "level_number", "logger", "timestamp", "exception", "stack", "positional_args"}
@@ -149,14 +151,16 @@ def created_ns(record: logging.LogRecord) -> int:
 def from_record(record: logging.LogRecord) -> Event:
     """Read a record of stdlib logging, `extra` included; a malformed call becomes an event that says so."""
     error = None
+    instead = _retold.retold(record)
+    hidden = RECORD if instead is None else RECORD | instead.hidden
     try:
-        body: object = record.getMessage()
+        body: object = record.getMessage() if instead is None else instead.message
         if record.name in _ACCESS:
             body = text(str(body), _ACCESS_LIMIT)
     except Exception as raised:  # noqa: BLE001  the application must not see what its log call did wrong
         body, error = record.msg, raised
     event = Event.start(record.name, record.levelno, body, get_contextvars(), created_ns(record))
-    event.add({key: value for key, value in vars(record).items() if key not in RECORD})
+    event.add({key: value for key, value in vars(record).items() if key not in hidden})
     if error is not None:
         _malformed(event, error, record.args)
     found = exc_info(record.exc_info)
@@ -196,7 +200,7 @@ def from_event_dict(
     body, error = interpolated(given.get("event"), args if isinstance(args, tuple) else (args,))
     named = given.get("logger")
     # The chain merges context variables itself, or left them out on purpose: only our own comes on top.
-    own = {key: value for key, value in get_contextvars().items() if key == "request_id"}
+    own = {key: value for key, value in get_contextvars().items() if key in _OWN}
     event = Event.start(named if isinstance(named, str) else logger, level, body, own, time_ns)
     event.add(given, _CHAIN)
     if error is not None:
