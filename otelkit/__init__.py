@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.sampling import Sampler
 
+    from otelkit import health as health
     from otelkit._runtime import Telemetry
     from otelkit.cache import Cache
+    from otelkit.health import Health, HealthMiddleware
     from otelkit.integrations import Verdict
-    from otelkit.integrations.celery import CeleryOptions
     from otelkit.integrations.fastapi import FastAPIOptions
     from otelkit.integrations.redis import RedisOptions
     from otelkit.integrations.sqlalchemy import SQLAlchemyOptions
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Cache",
     "Catalog",
-    "CeleryOptions",
     "FastAPIOptions",
+    "Health",
+    "HealthMiddleware",
     "MeasurementError",
     "OtelkitError",
     "Redaction",
@@ -51,6 +53,7 @@ __all__ = [
     "Verdict",
     "configure",
     "get_logger",
+    "health",
 ]
 
 __version__ = "0.1.0"
@@ -58,14 +61,16 @@ __version__ = "0.1.0"
 _LAZY = {
     "Cache": "otelkit.cache",
     "Catalog": "otelkit.metrics",
-    "CeleryOptions": "otelkit.integrations.celery",
     "FastAPIOptions": "otelkit.integrations.fastapi",
+    "Health": "otelkit.health",
+    "HealthMiddleware": "otelkit.health",
     "Redaction": "otelkit.redact",
     "RedisOptions": "otelkit.integrations.redis",
     "Rule": "otelkit.redact",
     "SQLAlchemyOptions": "otelkit.integrations.sqlalchemy",
     "Telemetry": "otelkit._runtime",
     "Verdict": "otelkit.integrations",
+    "health": "otelkit.health",
 }
 
 
@@ -74,7 +79,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module  # noqa: PLC0415
 
-        return getattr(import_module(_LAZY[name]), name)
+        module = import_module(_LAZY[name])
+        return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 

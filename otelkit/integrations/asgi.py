@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import metrics, trace
 
 from otelkit import _propagation, _serving
-from otelkit.integrations import _routes
+from otelkit.integrations import _process, _routes, _silent
 from otelkit.integrations._exchange import Exchange, header
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class TelemetryMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, connection or lifespan."""
         _serving.mark()
-        if concerns(scope):
+        if concerns(scope) and not _silent.answered_within(self.app, scope):
             await self._recorder.serve(self.app, scope, receive, send, source=self._source)
         else:
             await self.app(scope, receive, send)
@@ -159,6 +159,7 @@ class Recorder:
             source: What makes the server span and the duration metric; None makes them here.
             metrics: False leaves all metrics out.
         """
+        _process.look_at_running_loop()
         exchange = Exchange(self, scope, receive, send, source=source, metrics=metrics)
         exchange.open()
         # A WebSocket's messages are none of ours: it has no body sizes, and its handshake takes no further headers.

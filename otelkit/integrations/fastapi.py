@@ -20,7 +20,7 @@ from opentelemetry import _logs, metrics, trace
 
 from otelkit import _serving
 from otelkit.errors import SettingsError
-from otelkit.integrations import Verdict, _request, _routes, servers
+from otelkit.integrations import Verdict, _request, _routes, _silent, servers
 from otelkit.integrations._exchange import Exchange, was_recorded
 from otelkit.integrations.asgi import Exclusion, ForeignSpan, Instruments, Recorder, concerns
 
@@ -212,7 +212,7 @@ def _serve(wrapped: ASGIApp, app: Any, scope: Scope, receive: Receive, send: Sen
     if config is not None:
         with suppress(Exception):  # an option of a shape that we do not know stays as it is
             _wire(config, active)
-    if not concerns(scope):
+    if not concerns(scope) or _silent.answered_within(app, scope):
         if config is not None and scope["type"] != "lifespan":
             scope.setdefault(_NATIVE_KEY, None)  # native takes the request for its own otherwise: a second server span
         return wrapped(scope, receive, send)
