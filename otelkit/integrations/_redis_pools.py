@@ -36,7 +36,7 @@ class PoolFacts:
 
     def __init__(self, where: dict[str, Any] | None, service: str | None = None) -> None:
         self.attributes: dict[str, str | int] = dict(_SYSTEM)
-        place = "cluster"
+        place = "redis"
         if where is not None:
             namespace = str(where.get("db") or 0)
             self.attributes["db.namespace"] = namespace

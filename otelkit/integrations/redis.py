@@ -42,7 +42,7 @@ _log = logging.getLogger("otelkit")
 _OLDEST = (5, 0)
 _BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # semantic conventions, db.client.operation.duration
 _ERROR = Status(StatusCode.ERROR)  # no description: the server quotes the arguments of a command that it does not know
-_DELIMITERS = re.compile(r"([:/.|{}#-]+)")
+_DELIMITERS = re.compile(r"([:/.|{}]+)")
 _KEY_LENGTH = 200  # characters of a key that are looked at
 _SEGMENTS = 12
 
@@ -322,7 +322,7 @@ class _Native:
     """
 
     def __init__(self) -> None:
-        self._instance: Any = None
+        self._instance: Callable[[], Any] | None = None
         self._groups: dict[str, Any] = {}
 
     def find(self) -> None:
@@ -336,13 +336,13 @@ class _Native:
             "advanced": MetricGroup.CONNECTION_ADVANCED,
             "command": MetricGroup.COMMAND,
         }
-        self._instance = get_observability_instance()
+        self._instance = get_observability_instance
 
     def measures(self, group: str) -> bool:
         """Tell whether redis-py measures this by itself."""
         if self._instance is None:
             return False
-        manager = self._instance.get_provider_manager()
+        manager = self._instance().get_provider_manager()
         return manager is not None and bool(self._groups[group] & manager.config.metric_groups)
 
 

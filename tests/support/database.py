@@ -1,6 +1,6 @@
-"""The only place where tests catch what the SQLAlchemy integration emits, without a pipeline and in this process.
+"""The only place where tests catch what an integration of databases emits, without a pipeline and in this process.
 
-Listeners on the `Engine` class stay for the life of a process, so there is one capture per process, emptied per test.
+Hooks in a library stay for the life of a process, so there is one capture per process and library, emptied per test.
 Sums and histograms are deltas: each look at the points shows what happened since the last one.
 """
 
@@ -18,9 +18,11 @@ from otelkit.integrations import Wiring
 from otelkit.integrations.sqlalchemy import SQLAlchemyIntegration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from otelkit.integrations import Integration
 
 DURATION = "db.client.operation.duration"
 
@@ -40,7 +42,7 @@ class _Recorder(SpanProcessor):
 class Captured:
     """What the integration emitted, and the integration itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, integration: Integration) -> None:
         self._recorder = _Recorder()
         self.tracer_provider = TracerProvider(shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(self._recorder)
@@ -48,8 +50,8 @@ class Captured:
         self._reader = InMemoryMetricReader(preferred_temporality=cast("Any", delta))
         self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
         self.tracer = self.tracer_provider.get_tracer("test")
-        self.integration = SQLAlchemyIntegration()
-        # The integration reads no settings.
+        self.integration = integration
+        # No such integration reads settings.
         self.wiring = Wiring(
             settings=cast("Any", None), tracer_provider=self.tracer_provider, meter_provider=self.meter_provider
         )
@@ -95,14 +97,14 @@ def value(points: list[Any], **attributes: str) -> Any:
 
 
 @functools.cache
-def _captured() -> Captured:
-    return Captured()
+def _captured(kind: Callable[[], Integration]) -> Captured:
+    return Captured(kind())
 
 
 @contextmanager
-def capture() -> Iterator[Captured]:
-    """Instrument SQLAlchemy for the time of the `with` block."""
-    captured = _captured()
+def capture(kind: Callable[[], Integration] = SQLAlchemyIntegration) -> Iterator[Captured]:
+    """Instrument SQLAlchemy, or another library, for the time of the `with` block."""
+    captured = _captured(kind)
     captured.integration.install(captured.wiring, None)
     captured.clear()
     try:

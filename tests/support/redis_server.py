@@ -54,7 +54,7 @@ def server(*arguments: str, password: str | None = None, port: int | None = None
     """Run an empty server for the time of the `with` block; its data are gone afterwards.
 
     Args:
-        arguments: For the program, for example "--cluster-enabled", "yes".
+        arguments: For the program, for example "--cluster-enabled", "yes"; a file with its configuration comes first.
         password: What clients must say.
         port: The port of a server that ran before, for one that comes back; None takes a free one.
 
@@ -66,8 +66,9 @@ def server(*arguments: str, password: str | None = None, port: int | None = None
     try:
         for left in reversed(range(_TRIES)):
             chosen = port or free_port()
-            command = [str(_program()), "--port", str(chosen), "--bind", HOST, "--dir", str(folder)]
-            with Process([*command, "--save", "", "--appendonly", "no", *secret, *arguments], folder=folder) as process:
+            place = ("--port", str(chosen), "--bind", HOST, "--dir", str(folder))
+            command = [str(_program()), *arguments, *place, "--save", "", "--appendonly", "no", *secret]
+            with Process(command, folder=folder) as process:
                 wait_until(partial(_settled, process, chosen), within=_WITHIN, what=f"a server on port {chosen}")
                 if process.returncode is None:
                     yield RedisServer(port=chosen, password=password)
