@@ -467,12 +467,19 @@ def _propagate(settings: Settings) -> None:
 
 
 def _built_in() -> list[Integration]:
+    from otelkit.integrations._process import ProcessIntegration  # noqa: PLC0415
     from otelkit.integrations.celery import CeleryIntegration  # noqa: PLC0415
     from otelkit.integrations.fastapi import FastAPIIntegration  # noqa: PLC0415
     from otelkit.integrations.redis import RedisIntegration  # noqa: PLC0415
     from otelkit.integrations.sqlalchemy import SQLAlchemyIntegration  # noqa: PLC0415
 
-    return [FastAPIIntegration(), SQLAlchemyIntegration(), RedisIntegration(), CeleryIntegration()]
+    return [
+        FastAPIIntegration(),
+        SQLAlchemyIntegration(),
+        RedisIntegration(),
+        CeleryIntegration(),
+        ProcessIntegration(),
+    ]
 
 
 def _instrument(telemetry: Telemetry, asked: Mapping[str, Any]) -> list[Verdict]:

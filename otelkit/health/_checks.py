@@ -354,7 +354,7 @@ def _publish(health: Health) -> None:
         meter.create_observable_gauge(
             "otelkit.health.check.status",
             callbacks=[_statuses],
-            unit="1",
+            unit="{check}",
             description="1 where a dependency works, 0 where it does not.",
         )
     )
