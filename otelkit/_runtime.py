@@ -233,7 +233,8 @@ def _set_up(settings: Settings, objects: Objects, *, vacant: bool = False) -> Te
         say(problem)
     if settings.disabled:
         return _disabled(settings, objects)
-    _environment.opt_into_stable_conventions(settings)
+    if not vacant:
+        _environment.opt_into_stable_conventions(settings)
     _environment.make_packages_importable(settings)
 
     from opentelemetry import _logs, metrics, trace  # noqa: PLC0415  after the environment is right
@@ -631,6 +632,7 @@ def _join(base: Telemetry, settings: Settings, objects: Objects) -> Telemetry:
         say(problem)
     if settings.disabled:
         return _disabled(settings, objects)
+    _environment.opt_into_stable_conventions(settings)
     telemetry = replace(base, settings=settings, _closed=False, _readers=[])
     redaction = _redaction(settings, objects.redaction)
     attributes = {**_providers.detected(settings.resource_detectors), **(objects.resource or {})}
@@ -658,8 +660,9 @@ def _describe(telemetry: Telemetry, described: Resource | None) -> None:
 
 
 def _as_before(base: Telemetry, described: Resource | None) -> None:
-    """Redact, describe and log as before an application joined."""
+    """Describe, redact, log and propagate as before an application joined."""
     _describe(base, described)
+    _propagate(base.settings)
     _redact(base, _redaction(base.settings, None))
 
 

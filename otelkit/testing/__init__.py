@@ -16,7 +16,7 @@ import logging
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
-from otelkit import _capturing, _runtime
+from otelkit import _capturing, _runtime, metrics
 from otelkit.testing._budget import LIMITS, check_limits, exceeded
 from otelkit.testing._captel import Captel, Trace
 from otelkit.testing._captured import Captured, Sink, opened, stay_open, without_guests
@@ -47,6 +47,7 @@ def captured() -> Iterator[Captel]:
         assert captel.span("place_order").status == "OK"
 
     What was captured can be asked for afterwards, too. May be nested; each has all that is emitted while it lasts.
+    Meanwhile a declared metric raises `otelkit.MeasurementError` for what it does not declare.
 
     Raises:
         RuntimeError: This process sends its telemetry already, or `OTEL_SDK_DISABLED` switches it off.
@@ -63,6 +64,7 @@ def captured() -> Iterator[Captel]:
             pipeline = cast("Captured", telemetry._pipeline)  # noqa: SLF001  made by this package
             stay_open(telemetry)
             stack.enter_context(without_guests(telemetry))
+            stack.enter_context(metrics.strict())
         _entered.append(pipeline)
         stack.callback(_entered.pop)
         pipeline.collect()  # what was measured before belongs to whoever listened then

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from otelkit.testing._captel import measured_lines
-from otelkit.testing._story import listed
+from otelkit.testing._story import listed, measured, moved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +44,7 @@ def exceeded(captel: Captel, limits: Mapping[str, int]) -> str:
     """
     check_limits(limits)
     spans, statements, records = captel.spans(), captel.statements(), captel.log_sizes()
-    points = measured_lines(captel)
+    points = [measured(reading) for reading in moved(captel.metrics())]
     # In a process that serves, a statement outside of a request has no span; it is counted all the same.
     counted = sum(
         reading.count

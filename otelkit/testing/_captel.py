@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 from otelkit.testing._readings import readings, together
-from otelkit.testing._story import count, listed, measured, story, told_record, told_span, tree
+from otelkit.testing._story import count, listed, story, told_record, told_span, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -328,8 +328,3 @@ def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(getattr(value, item.name), name)
     elif value is not None:
         yield place, str(value)
-
-
-def measured_lines(captel: Captel) -> list[str]:
-    """Tell every series that moved, a line each."""
-    return [measured(reading) for reading in captel.metrics() if reading.moved]

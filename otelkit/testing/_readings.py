@@ -46,7 +46,7 @@ class Reading:
             raise AssertionError(f"{self.name} is a histogram: ask for its .count and .sum\n{self!r}")
         if self.kind != "gauge":
             return sum(point.value or 0 for point in self.points)
-        if len({_frozen(point.attributes) for point in self.points}) > 1:
+        if self.several:
             raise AssertionError(f"{self.name} is a gauge of several series: ask for one\n{self!r}")
         return self.points[-1].value or 0
 
@@ -66,6 +66,11 @@ class Reading:
     def exemplars(self) -> tuple[Exemplar, ...]:
         """Measurements of this test that point to their span."""
         return tuple(exemplar for point in self.points for exemplar in point.exemplars)
+
+    @property
+    def several(self) -> bool:
+        """Whether these are several gauges, which have no sum."""
+        return self.kind == "gauge" and len({_frozen(point.attributes) for point in self.points}) > 1
 
     @property
     def moved(self) -> bool:

@@ -15,6 +15,7 @@ _MOST_PAIRS = 6
 _MOST_VALUE = 60
 _BORING = ("code.", "exception.stacktrace", "thread.", "network.", "user_agent.", "server.", "client.", "url.scheme")
 """Beginnings of attributes that nobody compares and that would hide the others."""
+_OF_PROCESS = ("process.", "cpython.", "python.", "otelkit.")
 _MS = 1_000_000
 
 
@@ -37,7 +38,7 @@ class Told(Protocol):
 
 def story(captured: Told) -> str:
     """Tell everything that was captured: traces as trees with their log records, then what was measured."""
-    spans, logs, metrics = captured.spans(), captured.logs(), captured.metrics()
+    spans, logs, metrics = captured.spans(), captured.logs(), moved(captured.metrics())
     numbers = (count(len(spans), "span"), count(len(logs), "log record"), f"{len(metrics)} metric series")
     lines = [f"captured: {', '.join(numbers)}"]
     traces = list(dict.fromkeys(span.trace_id for span in spans))
@@ -50,8 +51,7 @@ def story(captured: Told) -> str:
     if captured.unfinished:
         lines.append(f"  not ended: {', '.join(captured.unfinished[:_MOST_PAIRS])}")
     if metrics:
-        lines.append("  metrics")
-        lines += [f"    {measured(reading)}" for reading in metrics]
+        lines += ["  metrics", *(f"    {measured(reading)}" for reading in metrics)]
     return "\n".join(cut(lines))
 
 
@@ -84,16 +84,20 @@ def told_record(record: LogRecord) -> str:
     return f"{record.severity_text or 'LOG'} {_shown(record.body)}{pairs(record.attributes)}"
 
 
+def moved(metrics: Iterable[Reading]) -> list[Reading]:
+    """Leave out where nothing was measured, and what is observed of the process itself: nothing that a test does."""
+    return [reading for reading in metrics if reading.moved and not reading.name.startswith(_OF_PROCESS)]
+
+
 def measured(reading: Reading) -> str:
     """Tell what was measured of a series in one line."""
     labels = ", ".join(f"{key}={_shown(value)}" for key, value in reading.attributes.items())
     name = f"{reading.name}{{{labels}}}" if labels else reading.name
     if reading.kind.endswith("histogram"):
         return f"{name} count {reading.count}, sum {reading.sum:.6g}"
-    try:
-        return f"{name} {reading.value:.6g}"
-    except AssertionError:  # several gauges have no value together
-        return name
+    if reading.several:
+        return f"{name} of several series"
+    return f"{name} {reading.value:.6g}"
 
 
 def pairs(attributes: Mapping[str, Any]) -> str:
