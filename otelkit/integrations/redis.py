@@ -318,7 +318,7 @@ class _Hooks:
 class _Native:
     """redis-py's own metrics, which the application may have switched on: the same names are not counted twice.
 
-    otelkit does not switch them on: they leave out every command that failed (docs/decisions/0018).
+    otelkit does not switch them on: they leave out every command that failed (docs/decisions/0019).
     """
 
     def __init__(self) -> None:
