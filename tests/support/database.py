@@ -50,7 +50,7 @@ class Captured:
         self._reader = InMemoryMetricReader(preferred_temporality=cast("Any", delta))
         self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
         self.tracer = self.tracer_provider.get_tracer("test")
-        self.integration = integration
+        self.integration: Any = integration  # tests of one library look into what is its own
         # No such integration reads settings.
         self.wiring = Wiring(
             settings=cast("Any", None), tracer_provider=self.tracer_provider, meter_provider=self.meter_provider
