@@ -362,6 +362,7 @@ class Pipeline:
 
     def _send_all(self, deadline: Deadline, *, closing: bool) -> bool:
         roads = list(self._roads.values())
+        before = [road.queue.mark() for road in roads]
         with contextlib.ExitStack() as calming:
             for road in roads:
                 road.queue.hurry()
@@ -370,8 +371,8 @@ class Pipeline:
             if closing:
                 for road in roads:
                     road.queue.close(deadline.at)
-            # Marked after the collection, which has added to one of them.
-            marks = [road.queue.mark() for road in roads]
+            # Marked again after the collection, which has added to one of them, and in whose time others may have lost.
+            marks = [road.queue.mark(earlier) for road, earlier in zip(roads, before, strict=True)]
             return all([collected, *(road.wait(mark, deadline.at) for road, mark in zip(roads, marks, strict=True))])
 
     def _collect(self, deadline: Deadline, *, closing: bool) -> bool:

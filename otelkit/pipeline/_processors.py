@@ -88,9 +88,10 @@ class Road:
 
     def flush(self, seconds: float) -> bool:
         """Deliver what was handed over before; True where all of it was acknowledged in time."""
+        mark = self.queue.mark()
         self.queue.hurry()
         try:
-            return self.wait(self.queue.mark(), time.monotonic() + seconds)
+            return self.wait(mark, time.monotonic() + seconds)
         finally:
             self.queue.calm()
 
@@ -104,8 +105,9 @@ class Road:
     def shutdown(self) -> None:
         """Deliver everything and stop, for users who shut a provider down themselves."""
         at = time.monotonic() + self.patience
+        mark = self.queue.mark()
         self.queue.close(at)
-        self.wait(self.queue.mark(), at)
+        self.wait(self.queue.mark(mark), at)
 
 
 class Spans(SpanProcessor):

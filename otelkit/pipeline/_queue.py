@@ -291,10 +291,14 @@ class Queue:
         with self._changed:
             self._flushing -= 1
 
-    def mark(self) -> tuple[int, int]:
-        """Remember what was emitted and lost until now, for `wait`."""
+    def mark(self, since: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Remember what was emitted and lost until now, for `wait`.
+
+        Args:
+            since: An earlier mark: what was lost after that one is not forgiven.
+        """
         with self._changed:
-            return self._emitted, sum(self._dropped.values())
+            return self._emitted, sum(self._dropped.values()) if since is None else since[1]
 
     def wait(self, mark: tuple[int, int], at: float) -> bool:
         """Wait until all that was emitted before a mark is settled, or nobody delivers any more.
@@ -304,7 +308,7 @@ class Queue:
             at: `time.monotonic()` seconds at which to give up.
 
         Returns:
-            True where all of it was acknowledged.
+            True where all of it was acknowledged, and nothing was lost since.
         """
         emitted, lost = mark
         with self._changed:

@@ -16,6 +16,7 @@ import prometheus_client
 import pytest
 from opentelemetry import trace
 from opentelemetry._logs import SeverityNumber
+from opentelemetry.metrics import Observation
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
@@ -40,6 +41,8 @@ from support.scripted import Reply, grpc_receiver, http_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from opentelemetry.metrics import CallbackOptions
 
     from otelkit.pipeline import SignalStats
     from support.scripted import Script
@@ -177,6 +180,17 @@ class TestDelivery:
                 stats = made.stats()
             assert sent(script) == [["a"], ["b"]]
             assert (stats.emitted, stats.delivered, stats.dropped["rejected"]) == (2, 1, 1)
+
+    def test_what_is_refused_while_metrics_are_collected_is_told_by_the_flush(self) -> None:
+        with scripted("http/protobuf", Reply(status=400), Reply()) as (endpoint, _), way(endpoint) as made:
+
+            def only_then(_: CallbackOptions) -> list[Observation]:
+                wait_until(lambda: made.stats().dropped["rejected"] == 1, within=4, what="the refusal")
+                return [Observation(1)]
+
+            made.meter_provider.get_meter("tests").create_observable_gauge("late", [only_then])
+            made.spans("a")
+            assert not made.flush()
 
     @both_protocols
     def test_what_is_too_large_together_goes_in_halves(self, protocol: str) -> None:
