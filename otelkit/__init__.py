@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from otelkit.cache import Cache
     from otelkit.health import Health, HealthMiddleware
     from otelkit.integrations import Verdict
+    from otelkit.integrations.celery import CeleryOptions
     from otelkit.integrations.fastapi import FastAPIOptions
     from otelkit.integrations.redis import RedisOptions
     from otelkit.integrations.sqlalchemy import SQLAlchemyOptions
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cache",
     "Catalog",
+    "CeleryOptions",
     "FastAPIOptions",
     "Health",
     "HealthMiddleware",
@@ -61,6 +63,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "Cache": "otelkit.cache",
     "Catalog": "otelkit.metrics",
+    "CeleryOptions": "otelkit.integrations.celery",
     "FastAPIOptions": "otelkit.integrations.fastapi",
     "Health": "otelkit.health",
     "HealthMiddleware": "otelkit.health",

@@ -7,6 +7,7 @@ and it lives as long as the worker. So there is one series per task and state, h
 from __future__ import annotations
 
 import logging
+import os
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import time
@@ -108,12 +109,13 @@ class _Worker:
 
     def _begin(self, sender: Any = None, **_: Any) -> None:
         """Know the worker of this process: Celery's `worker_init`."""
-        self._worker = sender
+        self._worker, self._pid = sender, os.getpid()
         _serving.mark()
 
     def _in_child(self, **_: Any) -> None:
-        """Forget it in a child of its pool, which does not count: Celery's `worker_process_init`."""
-        self._worker = None
+        """Forget it in a child of its pool: `worker_process_init`, which the solo pool sends as well."""
+        if self._pid != os.getpid():
+            self._worker = None
 
     # -- gauges
 

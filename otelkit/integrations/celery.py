@@ -5,12 +5,14 @@ A publish is timed round `Celery.send_task`, the one public method through which
 between Celery's `task_prerun` and `task_postrun`, which it sends in any case. Between them travels what
 `before_task_publish` lets a program add to the headers of a message: arguments and signatures are never touched.
 
-What a worker counts, its main process counts: `otelkit.integrations._celery_worker`.
+What a worker counts, its main process counts (`_celery_worker`); who measures queues: `_celery_queues`; what stays
+unseen: `_celery_quiet`; how children of a pool end: `_celery_pool`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -30,14 +32,15 @@ from otelkit import _propagation
 from otelkit._sanitise import type_name
 from otelkit.errors import SettingsError
 from otelkit.integrations import Verdict, _celery_quiet, _celery_worker
+from otelkit.integrations._celery_queues import Queues
 from otelkit.integrations._celery_worker import SENT, destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextvars import Token
 
-    from opentelemetry.metrics import Counter, MeterProvider
-    from opentelemetry.trace import Span, Tracer, TracerProvider
+    from opentelemetry.metrics import Counter
+    from opentelemetry.trace import Span, Tracer
 
     from otelkit.integrations import Wiring
 
@@ -63,9 +66,12 @@ class CeleryOptions:
     Args:
         propagate: Send trace context and baggage along with tasks. Turned off, the spans of a run begin a trace of
             their own: for a broker whose consumers must not see either.
+        queue_depth: Ask the broker how many messages wait in the queues that this process uses, once per interval of
+            the metrics, over a connection of its own.
     """
 
     propagate: bool = True
+    queue_depth: bool = True
 
 
 class CeleryIntegration:
@@ -98,20 +104,21 @@ class CeleryIntegration:
             reason = f"Celery {installed} is older than 5.3"
             return Verdict(integration=self.name, choice="skipped", reason=reason, version=installed)
         if self._hooks is None:
-            self._hooks = _Hooks(wiring.tracer_provider, wiring.meter_provider)
+            self._hooks = _Hooks(wiring)
             wrapt.register_post_import_hook(self._hooks.attach, "celery.app.base")
-        self._hooks.active = True
+            self._hooks.queues.attach_to_beat()
+        self._hooks.active = self._hooks.queues.active = True
         _celery_worker.install(wiring.meter_provider)
         _celery_quiet.install()
         if options is not None:
-            self._hooks.propagate = options.propagate
+            self._hooks.propagate, self._hooks.queues.measures = options.propagate, options.queue_depth
         reason = f"Celery {installed} by its signals and headers"
         return Verdict(integration=self.name, choice="ours", reason=reason, version=installed)
 
     def uninstall(self) -> None:
         """Leave Celery alone from now on; a task that is running still ends its span."""
         if self._hooks is not None:
-            self._hooks.active = False
+            self._hooks.active = self._hooks.queues.active = False
         _celery_worker.uninstall()
         _celery_quiet.uninstall()
 
@@ -170,15 +177,17 @@ _running: ContextVar[_Run | None] = ContextVar("otelkit_celery_run", default=Non
 class _Hooks:
     """Everything that runs inside Celery. Whatever goes wrong here stays here."""
 
-    def __init__(self, tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
+    def __init__(self, wiring: Wiring) -> None:
         self.active = False
         self.propagate = True
-        self._tracer: Tracer = tracer_provider.get_tracer(__name__)
-        self._sent: Counter = meter_provider.get_meter(__name__).create_counter(
+        self.queues = Queues(wiring.meter_provider, wiring.settings.metric_interval)
+        self._tracer: Tracer = wiring.tracer_provider.get_tracer(__name__)
+        self._sent: Counter = wiring.meter_provider.get_meter(__name__).create_counter(
             "messaging.client.sent.messages",
             unit="{message}",
             description="Number of messages that asked for a task, sent or not.",
         )
+        self._worker_pid: int | None = None
         self._attached = False
         self._failed = False
 
@@ -194,12 +203,27 @@ class _Hooks:
             signals.before_task_publish.connect(self.addressed, weak=False)
             signals.task_prerun.connect(self.started, weak=False)
             signals.task_postrun.connect(self.ended, weak=False)
+            signals.worker_init.connect(self.worker_begins, weak=False)
+            signals.worker_process_init.connect(self.child_begins, weak=False)
         except Exception:  # noqa: BLE001  runs inside the application's `import celery`
             self._note()
 
+    def worker_begins(self, sender: Any = None, **_: Any) -> None:
+        """Know that this process is a worker: Celery's `worker_init`."""
+        try:
+            self._worker_pid = os.getpid()
+            self.queues.consumes(sender.app)
+        except Exception:  # noqa: BLE001  never into a worker
+            self._note()
+
+    def child_begins(self, **_: Any) -> None:
+        """Know that this process is a child of a pool: `worker_process_init`, which the solo pool sends as well."""
+        if self._worker_pid != os.getpid():
+            self.queues.leave_to_parent()
+
     # -- publishing
 
-    def _send_task(self, wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _send_task(self, wrapped: Callable[..., Any], app: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         publish = self._begin_publish(args[0] if args else kwargs.get("name"))
         if publish is None:
             return wrapped(*args, **kwargs)
@@ -212,7 +236,7 @@ class _Hooks:
             raise
         finally:
             _publishing.reset(before)
-            self._end_publish(publish, error)
+            self._end_publish(publish, app, error)
 
     def _begin_publish(self, name: object) -> _Publish | None:
         try:
@@ -270,7 +294,7 @@ class _Hooks:
         }
         publish.span.set_attributes({key: value for key, value in told.items() if value is not None})
 
-    def _end_publish(self, publish: _Publish, error: BaseException | None) -> None:
+    def _end_publish(self, publish: _Publish, app: Any, error: BaseException | None) -> None:
         try:
             otel_context.detach(publish.token)
             labels = publish.labels
@@ -278,6 +302,8 @@ class _Hooks:
                 labels = labels | {"error.type": type_name(type(error))}
                 publish.span.set_attribute("error.type", labels["error.type"])
                 publish.span.set_status(_ERROR)
+            else:
+                self.queues.published(app, labels.get("messaging.destination.name", ""))
             self._sent.add(1, labels, publish.context)
         except Exception:  # noqa: BLE001  never into apply_async()
             self._note()

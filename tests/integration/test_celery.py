@@ -89,15 +89,15 @@ def receiver() -> Iterator[Receiver]:
         yield running
 
 
-@pytest.fixture
-def environment(redis: RedisServer, receiver: Receiver) -> dict[str, str]:
+def quiet_until_the_end(redis: RedisServer, receiver: Receiver, databases: tuple[int, int]) -> dict[str, str]:
     """Return settings under which nothing leaves before the end by itself, and an empty broker."""
     with socket.create_connection((redis.host, redis.port), timeout=STARTS) as connection:
         connection.sendall(b"FLUSHALL\r\n")
         assert connection.recv(16).startswith(b"+OK")
+    broker, results = databases
     return {
-        "BROKER": redis.url(0),
-        "BACKEND": redis.url(1),
+        "BROKER": redis.url(broker),
+        "BACKEND": redis.url(results),
         "OTEL_SERVICE_NAME": "tasks",
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url,
         "OTEL_BSP_SCHEDULE_DELAY": "60000",
@@ -106,6 +106,11 @@ def environment(redis: RedisServer, receiver: Receiver) -> dict[str, str]:
         "PYTHONPATH": str(APPS),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+@pytest.fixture
+def environment(redis: RedisServer, receiver: Receiver) -> dict[str, str]:
+    return quiet_until_the_end(redis, receiver, databases=(0, 1))
 
 
 class Worker:
@@ -242,94 +247,154 @@ def told_of(record: LogRecord, places: dict[tuple[str, str], str]) -> bool:
     return run_of_it is not None and told == ("work", run_of_it)
 
 
-def test_no_line_is_printed_twice(environment: dict[str, str], receiver: Receiver, tmp_path: Path) -> None:
-    with Worker(environment, tmp_path) as worker:
-        publish("work.delay(7).get(timeout=60)\nsay.delay('hello').get(timeout=60)", environment, tmp_path)
-        stop(worker)
-        lines = (worker.stdout + worker.stderr).splitlines()
-    for said in ("stdlib 7", "structlog ", "task logger 7", "printed hello", "rendered hello"):
-        assert len([line for line in lines if said in line]) == 1, said
-    for said in ("stdlib 7", "structlog", "task logger 7", "printed hello", "rendered hello"):
-        assert len([record for record in receiver.logs() if said in str(record.body)]) == 1, said
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What one worker with beat and one program told, and what the worker printed."""
+
+    receiver: Receiver
+    lines: tuple[str, ...]
 
 
-def test_tries_of_a_task_stand_side_by_side_and_link_to_the_first(
-    environment: dict[str, str], receiver: Receiver, tmp_path: Path
-) -> None:
-    with Worker(environment, tmp_path) as worker:
-        publish("flaky.delay(3).get(timeout=60)", environment, tmp_path)
-        stop(worker)
-    tries = named(receiver, "run/flaky")
-    first_publish, *others = named(receiver, "apply_async/flaky")
+PUBLISHED = """
+def wait(one):
+    try: one.get(timeout=60)
+    except Exception: pass
+for one in (
+    work.delay(7),
+    say.delay("hello"),
+    flaky.delay(3),
+    chain(double.s(2), double.s())(),
+    chord([double.s(1), double.s(2)], total.s())(),
+    double.apply_async((4,), countdown=0.3),
+    orchestrate.delay(),
+    cached.delay("key"),
+    echo.delay("plantedArgument", word="plantedKeyword"),
+    broken.delay("plantedSecret"),
+    slow.apply_async((60,), time_limit=1),
+): wait(one)
+refused.delay()
+wait(work.apply_async((1,), expires=-1))
+begun = slow.delay(60)
+while not any((app.control.inspect().active() or {}).values()): pass
+begun.revoke(terminate=True)
+wait(work.delay(2))
+"""
+
+
+@pytest.fixture(scope="module")
+def story(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """Run one worker that is given one of everything."""
+    folder = tmp_path_factory.mktemp("story")
+    with Receiver() as receiver:
+        settings = quiet_until_the_end(redis, receiver, databases=(2, 3)) | {"BEAT": "0.5"}
+        with Worker(settings, folder, options=["-B", "-s", str(folder / "schedule")]) as worker:
+            publish(PUBLISHED, settings, folder)
+            wait_until(lambda: "Terminating" in worker.stderr, within=STARTS, what="the terminated task")
+            wait_until(lambda: worker.stderr.count("Task total[") > 8, within=STARTS, what="what beat sent")
+            stop(worker)
+        yield Story(receiver=receiver, lines=tuple((worker.stdout + worker.stderr).splitlines()))
+
+
+def test_no_line_is_printed_or_exported_twice(story: Story) -> None:
+    for said in ("stdlib 7", "number=7", "task logger 7", "printed hello", "rendered hello"):
+        assert len([line for line in story.lines if said in line]) == 1, said
+    bodies = Counter(str(record.body) for record in story.receiver.logs())
+    for said in ("stdlib 7", "task logger 7", "printed hello", "rendered hello"):
+        assert bodies[said] == 1, said
+
+
+def test_tries_of_a_task_stand_side_by_side_and_link_to_the_first(story: Story) -> None:
+    tries = named(story.receiver, "run/flaky")
+    first_publish, *others = named(story.receiver, "apply_async/flaky")
     assert {span.parent_span_id for span in tries} == {first_publish.span_id}
     assert [span.attributes["celery.task.state"] for span in tries] == ["retry"] * 3 + ["success"]
     assert [span.attributes.get("celery.task.retries", 0) for span in tries] == [0, 1, 2, 3]
     assert [[link.span_id for link in span.links] for span in tries] == [[]] + [[tries[0].span_id]] * 3
     assert [span.parent_span_id for span in others] == [span.span_id for span in tries[:3]]
     assert {span.status for span in tries} == {"UNSET"}
-    assert states(receiver) == {("flaky", "retry"): 3, ("flaky", "success"): 1}
 
 
-def test_a_workflow_is_one_trace(environment: dict[str, str], receiver: Receiver, tmp_path: Path) -> None:
-    with Worker(environment, tmp_path) as worker:
-        # A chain's second task and a chord's body are published by workers.
-        publish(
-            "assert chain(double.s(2), double.s())().get(timeout=60) == 8\n"
-            "assert chord([double.s(1), double.s(2)], total.s())().get(timeout=60) == 6\n"
-            "assert orchestrate.delay().get(timeout=60) is None",
-            environment,
-            tmp_path,
-        )
-        wait_until(lambda: worker.stderr.count("Task total[") >= 4, within=STARTS, what="both chords' bodies")
-        stop(worker)
-    (orchestrate,) = named(receiver, "run/orchestrate")
-    inside = [span for span in unique(receiver) if span.trace_id == orchestrate.trace_id]
+def test_a_workflow_is_one_trace(story: Story) -> None:
+    (orchestrate,) = named(story.receiver, "run/orchestrate")
+    inside = [span for span in unique(story.receiver) if span.trace_id == orchestrate.trace_id]
     assert Counter(span.name for span in inside if span.name.startswith("run/")) == {
         "run/orchestrate": 1,
         "run/double": 4,
         "run/total": 1,
     }
-    by_id = {span.span_id: span for span in unique(receiver)}
-    asked_by = [
-        by_id[asked].name if (asked := by_id[span.parent_span_id].parent_span_id) else "the program"
-        for span in named(receiver, "run/double")
-    ]
-    assert Counter(asked_by) == {"the program": 3, "run/double": 2, "run/orchestrate": 3}
-    for body in named(receiver, "run/total"):
-        assert by_id[by_id[body.parent_span_id].parent_span_id].name == "run/double"
+    by_id = {span.span_id: span for span in unique(story.receiver)}
+
+    def asked_by(span: Span) -> str:
+        asked = by_id[span.parent_span_id].parent_span_id
+        return by_id[asked].name if asked else "the program"
+
+    # Two chains of two, two chords of two, and the one that waited for its time.
+    asked = Counter(map(asked_by, named(story.receiver, "run/double")))
+    assert asked == {"the program": 4, "run/double": 2, "run/orchestrate": 3}
+    bodies = Counter(map(asked_by, named(story.receiver, "run/total")))
+    assert bodies["run/double"] == 2, "the last task of a header publishes the body"
 
 
-def test_ends_that_are_no_success_are_told_with_their_error(
-    environment: dict[str, str], receiver: Receiver, tmp_path: Path
-) -> None:
-    with Worker(environment, tmp_path) as worker:
-        publish(
-            "sent = [broken.delay('hunter2'), slow.apply_async((60,), time_limit=1)]\n"
-            "refused.delay()\n"
-            "for one in sent:\n"
-            "    try: one.get(timeout=60)\n"
-            "    except Exception: pass\n"
-            "late = work.apply_async((1,), expires=-1)\n"
-            "begun = slow.delay(60)\n"
-            "while not app.control.inspect().active(): pass\n"
-            "while not [1 for each in app.control.inspect().active().values() for each in each]: pass\n"
-            "begun.revoke(terminate=True)\n"
-            "work.delay(2).get(timeout=60)",
-            environment,
-            tmp_path,
-        )
-        wait_until(lambda: "Terminating" in worker.stderr, within=STARTS, what="the terminated task")
-        stop(worker)
-    (broken,) = named(receiver, "run/broken")
+def test_ends_that_are_no_success_are_told_with_their_error(story: Story) -> None:
+    (broken,) = named(story.receiver, "run/broken")
     assert (broken.status, broken.attributes["error.type"]) == ("ERROR", "ValueError")
-    assert states(receiver) == {
+    counted = {key: value for key, value in states(story.receiver).items() if key[1] != "success"}
+    assert counted == {
         ("broken", "failure"): 1,
+        ("flaky", "retry"): 3,
         ("refused", "rejected"): 1,
-        ("slow", "failure"): 1,
+        ("slow", "failure"): 1,  # its child was killed at the time limit
         ("slow", "revoked"): 1,
         ("work", "revoked"): 1,
-        ("work", "success"): 1,
     }
+
+
+def test_beat_and_eta_tasks_join_what_asked_for_them(story: Story) -> None:
+    (eta,) = [span for span in named(story.receiver, "run/double") if "celery.task.eta" in span.attributes]
+    (sent,) = [span for span in named(story.receiver, "apply_async/double") if "celery.task.eta" in span.attributes]
+    assert eta.parent_span_id == sent.span_id
+    beats = {span.span_id for span in named(story.receiver, "apply_async/total") if not span.parent_span_id}
+    assert len([span for span in named(story.receiver, "run/total") if span.parent_span_id in beats]) > 2
+    ticks = [point.value or 0 for point in story.receiver.points() if point.metric == "celery.beat.last_tick.time"]
+    assert max(ticks) >= sent.start_ns / 1e9 - 600
+
+
+def test_broker_and_results_make_no_spans_while_redis_of_the_application_does(story: Story) -> None:
+    clients = [span for span in unique(story.receiver) if span.kind == "CLIENT"]
+    (run_of_it,) = named(story.receiver, "run/cached")
+    assert [span.parent_span_id for span in clients] == [run_of_it.span_id]
+
+
+def test_neither_arguments_nor_results_are_told(story: Story) -> None:
+    assert named(story.receiver, "run/echo")
+    told = repr((story.receiver.spans(), story.receiver.logs(), story.receiver.points()))
+    for secret in ("plantedArgument", "plantedKeyword", "plantedSecret", "hunter2"):
+        assert secret not in told, secret
+
+
+def test_a_worker_tells_how_busy_it_can_be(story: Story) -> None:
+    told = {point.metric: point.value for point in story.receiver.points() if point.metric.startswith("celery.")}
+    assert told["celery.worker.concurrency"] == 2
+    assert told["celery.task.active"] == 0
+
+
+def test_a_queue_is_seen_to_grow_while_no_worker_lives(
+    environment: dict[str, str], receiver: Receiver, tmp_path: Path
+) -> None:
+    def depth() -> float:
+        seen = [point for point in receiver.points() if point.metric == "celery.queue.depth"]
+        assert {point.attributes["messaging.destination.name"] for point in seen} <= {"celery"}
+        return max((point.value or 0 for point in seen), default=0)
+
+    with Process(
+        [LAUNCHER, PYTHON, "-c", "import tasks, time\nwhile True: tasks.work.delay(1); time.sleep(0.2)"],
+        folder=tmp_path,
+        env=environment | {"OTEL_METRIC_EXPORT_INTERVAL": "100"},
+        name="publisher",
+    ):
+        wait_until(lambda: depth() >= 3, within=STARTS, what="a queue of three")
+        grown = depth()
+        wait_until(lambda: depth() > grown, within=STARTS, what="a longer queue")
 
 
 def test_a_publish_that_fails_ends_its_span_and_shows_its_error(
@@ -348,50 +413,3 @@ def test_a_publish_that_fails_ends_its_span_and_shows_its_error(
     assert (failed.status, failed.attributes["error.type"]) == ("ERROR", "kombu.exceptions.OperationalError")
     (counted,) = {repr(p.attributes) for p in receiver.points() if p.metric == "messaging.client.sent.messages"}
     assert "OperationalError" in counted
-
-
-def test_beat_and_eta_tasks_join_what_asked_for_them(
-    environment: dict[str, str], receiver: Receiver, tmp_path: Path
-) -> None:
-    with Worker(environment | {"BEAT": "0.2"}, tmp_path, options=["-B", "-s", str(tmp_path / "schedule")]) as worker:
-        publish("double.apply_async((4,), countdown=0.3).get(timeout=60)", environment, tmp_path)
-        wait_until(lambda: worker.stderr.count("Task total[") > 2, within=STARTS, what="a task that beat sent")
-        stop(worker)
-    (eta,) = named(receiver, "run/double")
-    assert eta.attributes["celery.task.eta"]
-    assert [span.span_id for span in named(receiver, "apply_async/double")] == [eta.parent_span_id]
-    beats = {span.span_id for span in named(receiver, "apply_async/total")}
-    runs = named(receiver, "run/total")
-    assert runs
-    assert {span.parent_span_id for span in runs} <= beats
-
-
-def test_broker_and_results_make_no_spans_while_redis_of_the_application_does(
-    environment: dict[str, str], receiver: Receiver, tmp_path: Path
-) -> None:
-    with Worker(environment, tmp_path) as worker:
-        publish("cached.delay('key').get(timeout=60)\nchord([double.s(1)] * 2, total.s())().get(timeout=60)",
-                environment, tmp_path)  # fmt: skip
-        stop(worker)
-    clients = [span for span in unique(receiver) if span.kind == "CLIENT"]
-    (run_of_it,) = named(receiver, "run/cached")
-    assert [span.parent_span_id for span in clients] == [run_of_it.span_id]
-
-
-def test_neither_arguments_nor_results_are_told(
-    environment: dict[str, str], receiver: Receiver, tmp_path: Path
-) -> None:
-    with Worker(environment, tmp_path) as worker:
-        publish(
-            "echo.delay('plantedArgument', word='plantedKeyword').get(timeout=60)\n"
-            "try: broken.delay('plantedSecret').get(timeout=60)\n"
-            "except ValueError: pass\n"
-            "flaky.delay(1).get(timeout=60)",
-            environment,
-            tmp_path,
-        )
-        stop(worker)
-    assert named(receiver, "run/echo")
-    told = repr((receiver.spans(), receiver.logs(), receiver.points()))
-    for secret in ("plantedArgument", "plantedKeyword", "plantedSecret", "hunter2"):
-        assert secret not in told, secret
