@@ -11,6 +11,7 @@ import shutil
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from otelkit.errors import SettingsError
@@ -120,8 +121,12 @@ def http_probe(url: str, *, headers: Mapping[str, str] | None = None, timeout: f
     request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310  the scheme was checked
 
     def ask() -> None:
-        with urllib.request.urlopen(request, timeout=timeout):  # noqa: S310  the scheme was checked
-            pass
+        try:
+            with urllib.request.urlopen(request, timeout=timeout):  # noqa: S310  the scheme was checked
+                pass
+        except HTTPError as answer:
+            answer.close()
+            raise ConnectionError(f"HTTP {answer.code}") from None
 
     return ask
 

@@ -29,10 +29,11 @@ def announce(paths: Iterable[str]) -> None:
     _paths.update(paths)
 
 
-def own_path(scope: Mapping[str, Any]) -> str:
-    """Return the path of a request behind the root path."""
+def own_path(scope: Mapping[str, Any], app: object = None) -> str:
+    """Return the path of a request behind the root path: the application's own, else the server's."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
+    root: str = getattr(app, "root_path", "") or scope.get("root_path", "")
+    return path.removeprefix(root.rstrip("/"))
 
 
 def answered_within(app: Any, scope: MutableMapping[str, Any]) -> bool:
@@ -44,7 +45,7 @@ def answered_within(app: Any, scope: MutableMapping[str, Any]) -> bool:
     """
     if scope["type"] != "http":
         return False
-    path = own_path(scope)
+    path = own_path(scope, app)
     if path not in _paths:
         return False
     for _ in range(_DEPTH):
