@@ -228,7 +228,7 @@ def without_guests(telemetry: Telemetry) -> Iterator[None]:
         if signal in own
     ]
     before = [(owner, attribute, getattr(owner, attribute)) for owner, attribute in lists]
-    readers = set(own["metrics"]._all_metric_readers) if "metrics" in own else set()  # noqa: SLF001  no public list
+    readers = _readers(own.get("metrics"))
     try:
         yield
     finally:
@@ -237,5 +237,11 @@ def without_guests(telemetry: Telemetry) -> Iterator[None]:
             setattr(owner, attribute, kept)
             for part in added:
                 part.shutdown()
-        for reader in (set(own["metrics"]._all_metric_readers) - readers) if "metrics" in own else ():  # noqa: SLF001  no public list
+        for reader in _readers(own.get("metrics")) - readers:
             own["metrics"].remove_metric_reader(reader)
+
+
+def _readers(provider: Any) -> set[Any]:
+    """Return the readers of a meter provider. The SDK's own list of them is one for all providers of the process."""
+    consumer = getattr(provider, "_measurement_consumer", None)
+    return set(getattr(consumer, "_reader_storages", ()))

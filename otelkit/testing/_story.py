@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 _MOST_LINES = 40
 _MOST_PAIRS = 6
 _MOST_VALUE = 60
-_BORING = ("code.", "exception.stacktrace", "thread.", "network.", "user_agent.", "server.", "client.", "url.scheme")
+_BORING = (
+    "client.",
+    "code.",
+    "exception.stacktrace",
+    "network.",
+    "request_id",
+    "server.",
+    "thread.",
+    "url.scheme",
+    "user_agent.",
+)
 """Beginnings of attributes that nobody compares and that would hide the others."""
 _OF_PROCESS = ("process.", "cpython.", "python.", "otelkit.")
 _MS = 1_000_000

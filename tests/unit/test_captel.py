@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -345,6 +347,19 @@ class TestJoining:
             place(2)
         (span,) = exporter.get_finished_spans()
         assert SECRET not in str(span.attributes)
+
+    def test_its_readers_are_gone_afterwards_and_those_of_other_providers_stay(self) -> None:
+        joined, apart = InMemoryMetricReader(), InMemoryMetricReader()
+        with testing.captured():
+            telemetry = otelkit.configure(metric_readers=[joined])
+            other = MeterProvider([apart], shutdown_on_exit=False)
+            place(1)
+            assert joined.get_metrics_data() is not None
+        other.get_meter("other").create_counter("captel.other").add(1)
+        assert apart.get_metrics_data() is not None
+        other.shutdown()
+        provider: Any = telemetry.meter_provider
+        assert joined not in provider._measurement_consumer._reader_storages
 
     def test_wrong_arguments_raise_as_in_production(self, captel: Captel) -> None:
         with pytest.raises(otelkit.SettingsError, match="there is no integration 'fastapy'"):

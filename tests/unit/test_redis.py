@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -16,7 +16,10 @@ from otelkit.errors import SettingsError
 from otelkit.integrations import _redis_commands
 from otelkit.integrations._redis_pools import PoolFacts
 from otelkit.integrations.redis import RedisIntegration, RedisOptions
-from support.database import capture, value
+from support.database import capture
+
+if TYPE_CHECKING:
+    from otelkit.testing import Captel
 
 # -- commands
 
@@ -141,40 +144,23 @@ print(hasattr(redis.Redis.execute_command, "__wrapped__"))
 
 
 @pytest.fixture
-def reader() -> InMemoryMetricReader:
-    return InMemoryMetricReader()
+def cache() -> otelkit.Cache:
+    return otelkit.Cache("products")
 
 
-@pytest.fixture
-def cache(reader: InMemoryMetricReader) -> otelkit.Cache:
-    return otelkit.Cache("products", meter_provider=MeterProvider([reader], shutdown_on_exit=False))
-
-
-def points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
-    data = reader.get_metrics_data()
-    assert data is not None
-    metrics = [
-        metric for resource in data.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics
-    ]
-    return {metric.name: list(metric.data.data_points) for metric in metrics}
-
-
-def test_look_ups_are_counted_by_what_was_found(cache: otelkit.Cache, reader: InMemoryMetricReader) -> None:
+def test_look_ups_are_counted_by_what_was_found(cache: otelkit.Cache, captel: Captel) -> None:
     held = {"a": 1}
     for key in ("a", "b", "a"):
         with cache.lookup() as lookup:
             if key in held:
                 lookup.hit()
-    seen = points(reader)
-    assert value(seen["cache.requests"], cache__name="products", cache__operation="get", cache__result="hit") == 2
-    assert value(seen["cache.requests"], cache__name="products", cache__operation="get", cache__result="miss") == 1
-    assert value(seen["cache.requests"], cache__name="products", cache__operation="get", cache__result="error") == 0
-    assert value(seen["cache.operation.duration"], cache__operation="get", cache__result="hit") == 2
+    seen = {reading.attributes["cache.result"]: reading.value for reading in captel.metrics("cache.requests")}
+    assert seen == {"hit": 2, "miss": 1, "error": 0}
+    assert captel.metric("cache.requests", cache_name="products", cache_operation="get").value == 3
+    assert captel.metric("cache.operation.duration", cache_operation="get", cache_result="hit").count == 2
 
 
-def test_a_look_up_that_fails_is_an_error_and_the_exception_passes(
-    cache: otelkit.Cache, reader: InMemoryMetricReader
-) -> None:
+def test_a_look_up_that_fails_is_an_error_and_the_exception_passes(cache: otelkit.Cache, captel: Captel) -> None:
     def look_up() -> None:
         with cache.lookup() as lookup:
             lookup.hit()
@@ -182,16 +168,23 @@ def test_a_look_up_that_fails_is_an_error_and_the_exception_passes(
 
     with pytest.raises(LookupError):
         look_up()
-    assert value(points(reader)["cache.requests"], cache__result="error") == 1
-    assert value(points(reader)["cache.requests"], cache__result="hit") == 0
+    assert captel.metric("cache.requests", cache_result="error").value == 1
+    assert captel.metric("cache.requests", cache_result="hit").value == 0
 
 
-def test_writes_and_deletions_are_counted_apart(cache: otelkit.Cache, reader: InMemoryMetricReader) -> None:
+def test_writes_and_deletions_are_counted_apart(cache: otelkit.Cache, captel: Captel) -> None:
     with cache.store():
         pass
     with cache.drop() as dropped:
         dropped.hit()  # means nothing here
-    seen = points(reader)["cache.requests"]
-    assert value(seen, cache__operation="set", cache__result="ok") == 1
-    assert value(seen, cache__operation="delete", cache__result="ok") == 1
-    assert {point.attributes["cache.result"] for point in seen} == {"ok", "error"}
+    assert captel.metric("cache.requests", cache_operation="set", cache_result="ok").value == 1
+    assert captel.metric("cache.requests", cache_operation="delete", cache_result="ok").value == 1
+    assert {reading.attributes["cache.result"] for reading in captel.metrics("cache.requests")} == {"ok", "error"}
+
+
+def test_a_meter_provider_of_its_own_gets_it_all(captel: Captel) -> None:
+    reader = InMemoryMetricReader()
+    with otelkit.Cache("own", meter_provider=MeterProvider([reader], shutdown_on_exit=False)).store():
+        pass
+    assert reader.get_metrics_data() is not None
+    assert captel.metrics("cache.requests") == []
