@@ -98,6 +98,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+# Files of tests in as many processes as there are cores; most of their time they wait for servers. `-- -n0` for one.
+SIDE_BY_SIDE = (f"--numprocesses={max(2, os.cpu_count() or 2)}", "--dist=loadfile")
 UNLISTED = {"wheel", "demo"}  # no lanes; they are named only where they failed
 CLOSING = Closing(Path(tempfile.mkdtemp(prefix="otelkit-nox-")), strict=os.environ.get(REQUIRED) == "require")
 
@@ -176,10 +178,10 @@ def pytest(session: nox.Session, *arguments: str) -> None:
     refuse_skipped(session)
 
 
-def test_folder(session: nox.Session, name: str, *requirements: str) -> None:
+def test_folder(session: nox.Session, name: str, *requirements: str, options: tuple[str, ...] = ()) -> None:
     """Run the tests of one folder, with the arguments for pytest that the caller gave after `--`."""
     install(session, f"{built_wheel(session)}[all]", *group("test"), *requirements)
-    pytest(session, str(ROOT / "tests" / name), *session.posargs)
+    pytest(session, str(ROOT / "tests" / name), *options, *session.posargs)
 
 
 def add_other_distro(session: nox.Session) -> None:
@@ -222,7 +224,7 @@ def types(session: nox.Session) -> None:
 @lane
 def unit(session: nox.Session) -> None:
     """Test each module by itself."""
-    test_folder(session, "unit")
+    test_folder(session, "unit", options=SIDE_BY_SIDE)
 
 
 @nox.session(requires=["wheel"])
@@ -237,7 +239,7 @@ def contract(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Test with real servers, launchers and databases."""
     add_other_distro(session)
-    test_folder(session, "integration", *group("neighbours"))
+    test_folder(session, "integration", *group("neighbours"), options=SIDE_BY_SIDE)
 
 
 @nox.session(requires=["wheel"])

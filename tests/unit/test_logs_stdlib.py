@@ -654,7 +654,7 @@ class TestWhatServersPrint:
             last = logging.StreamHandler()
             assert _stdlib._listener.last_resort is not None
             _stdlib._listener.last_resort.before = last
-            with own_handlers("opentelemetry", propagate=True):
+            with own_handlers("opentelemetry", handlers=[], propagate=True):
                 logging.getLogger("opentelemetry.shop").warning(WITH_PASSWORD)
         assert "password=[redacted:" in heard.err.getvalue()
 

@@ -112,6 +112,7 @@ class TestHTTP:
             (format_datetime(datetime.now(UTC) + timedelta(hours=6)), 3600, 6 * 3600),
             (format_datetime(datetime(2020, 1, 1, tzinfo=UTC)), 0, 0),
         ],
+        ids=["seconds", "a date to come", "a date gone by"],
     )
     def test_retry_after(self, value: str, low: float, high: float) -> None:
         answer, _ = by_http(Reply(status=503, headers={"Retry-After": value}))
