@@ -21,6 +21,7 @@ from opentelemetry import metrics
 from otelkit.errors import SettingsError
 from otelkit.metrics._declared import DURATIONS, Kind, Metric, Value, Values, plain
 from otelkit.metrics._instruments import Counter, Gauge, Histogram, Observer, Timer, UpDownCounter, create, strict
+from otelkit.metrics._units import prometheus_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ __all__ = [
     "Value",
     "Values",
     "create",
+    "prometheus_name",
     "publish_zeros",
     "strict",
 ]

@@ -32,6 +32,7 @@ _TAKEN: Final = frozenset({"job", "instance", "le", "quantile"})
 """Labels that are Prometheus' own."""
 _SETS_LIMIT: Final = 1_000
 _BUCKETS_LIMIT: Final = 60
+_PARTS: Final = ("bucket", "count", "sum")
 _TYPES: Final = (str, int, bool)
 
 
@@ -60,12 +61,8 @@ class Metric:
     @property
     def series(self) -> tuple[str, ...]:
         """The names that it has in Prometheus."""
-        name = label(self.name) + _units.suffix(self.unit, gauge=self.kind == "gauge")
-        if self.kind == "counter":
-            return (f"{name}_total",)
-        if self.kind == "histogram":
-            return tuple(f"{name}_{part}" for part in ("bucket", "count", "sum"))
-        return (name,)
+        name = _units.prometheus_name(self.name, self.unit, gauge=self.kind == "gauge", counter=self.kind == "counter")
+        return tuple(f"{name}_{part}" for part in _PARTS) if self.kind == "histogram" else (name,)
 
     def closed_sets(self) -> Iterator[dict[str, Value]]:
         """Walk through all combinations of the values that are known beforehand."""

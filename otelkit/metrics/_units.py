@@ -40,8 +40,12 @@ _NAMES: Final = {
     "%": "percent",
 }
 """Words that Prometheus writes behind a name (prometheus/otlptranslator)."""
-_PER: Final = {"s": "second", "min": "min", "h": "hour", "d": "day"}
-"""The same below a fraction line; `m` would be a minute there, so metres are none."""
+_PER: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
+"""The same below a fraction line."""
+_PERIODS: Final = frozenset({"s", "min", "h", "d"})
+"""What a declaration may have there: of the others, `m` is metres to UCUM, `w` and `y` are nothing."""
+_UNDECLARED: Final = {"KBy": "kilobytes"}
+"""Words for what libraries emit, and UCUM does not know."""
 _PLAIN: Final = frozenset({"bit", "kg", "km", "kW"})
 """Units that Prometheus writes as they are."""
 _CURRENCIES: Final = frozenset(
@@ -56,6 +60,8 @@ _CURRENCIES: Final = frozenset(
 )
 """Active codes of ISO 4217, funds included, metals and test codes not."""
 _ANNOTATION: Final = re.compile(r"\{[a-z][a-z0-9_]*\}")
+_ANYTHING_IN_BRACES: Final = re.compile(r"\{[^}]*\}")
+_NO_WORD: Final = re.compile(r"[^a-zA-Z0-9:]+")
 _SOME: Final = "s, ms, By, 1, %, {order}, By/s, EUR"
 
 
@@ -71,7 +77,7 @@ def problem(unit: object) -> str:
     above, slash, below = unit.partition("/")
     if slash and below in _CURRENCIES | {"1", "%"}:
         return f"cannot be divided by {below}"
-    if _is_unit(above) and (not slash or below in _PER or _ANNOTATION.fullmatch(below)):
+    if _is_unit(above) and (not slash or below in _PERIODS or _ANNOTATION.fullmatch(below)):
         return ""
     return f"is no unit that otelkit knows; units are UCUM or ISO 4217: {_SOME}"
 
@@ -81,16 +87,23 @@ def _is_unit(text: str) -> bool:
     return known or _ANNOTATION.fullmatch(text) is not None
 
 
-def suffix(unit: str, *, gauge: bool) -> str:
-    """Return what Prometheus writes behind the name of a metric in a unit, `_total` not counted.
+def prometheus_name(name: str, unit: str, *, gauge: bool = False, counter: bool = False) -> str:
+    """Return the name that Prometheus gives a metric that is pushed to it (prometheus/otlptranslator).
 
     Args:
-        unit: As declared.
+        name: As emitted.
+        unit: The same; any that libraries use, not only those that can be declared.
         gauge: Whether it is a gauge in OpenTelemetry's sense; then a bare 1 is a ratio.
+        counter: Whether it only grows.
     """
-    if unit == "1":
-        return "_ratio" if gauge else ""
-    above, _, below = _ANNOTATION.sub("", unit).partition("/")
-    words = _NAMES.get(above, above)
-    per = f"_per_{_PER[below]}" if below else ""
-    return (f"_{words}" if words and words != "1" else "") + per
+    words = [word for word in _NO_WORD.split(name) if word]
+    above, _, below = _ANYTHING_IN_BRACES.sub("", unit).partition("/")
+    above, below = above.strip(), below.strip()
+    known = _NAMES | _UNDECLARED
+    if above and above != "1" and (said := known.get(above, _NO_WORD.sub("_", above).strip("_"))) not in words:
+        words.append(said)
+    if below and (said := _PER.get(below, _NO_WORD.sub("_", below).strip("_"))) not in words:
+        words += ["per", said]
+    for last in (["total"] if counter else []) + (["ratio"] if gauge and unit == "1" else []):
+        words = [*(word for word in words if word != last), last]
+    return "_".join(words)
