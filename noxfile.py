@@ -178,7 +178,7 @@ def pytest(session: nox.Session, *arguments: str) -> None:
     refuse_skipped(session)
 
 
-def test_folder(session: nox.Session, name: str, *requirements: str, options: tuple[str, ...] = ()) -> None:
+def run_folder(session: nox.Session, name: str, *requirements: str, options: tuple[str, ...] = ()) -> None:
     """Run the tests of one folder, with the arguments for pytest that the caller gave after `--`."""
     install(session, f"{built_wheel(session)}[all]", *group("test"), *requirements)
     pytest(session, str(ROOT / "tests" / name), *options, *session.posargs)
@@ -224,14 +224,14 @@ def types(session: nox.Session) -> None:
 @lane
 def unit(session: nox.Session) -> None:
     """Test each module by itself."""
-    test_folder(session, "unit", options=SIDE_BY_SIDE)
+    run_folder(session, "unit", options=SIDE_BY_SIDE)
 
 
 @nox.session(requires=["wheel"])
 @lane
 def contract(session: nox.Session) -> None:
     """Test that facts with one home are the same wherever else they stand."""
-    test_folder(session, "contract")
+    run_folder(session, "contract")
 
 
 @nox.session(requires=["wheel"])
@@ -239,14 +239,14 @@ def contract(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Test with real servers, launchers and databases."""
     add_other_distro(session)
-    test_folder(session, "integration", *group("neighbours"), options=SIDE_BY_SIDE)
+    run_folder(session, "integration", *group("neighbours"), options=SIDE_BY_SIDE)
 
 
 @nox.session(requires=["wheel"])
 @lane
 def e2e(session: nox.Session) -> None:
     """Test through the real Collector, Prometheus, Tempo and Loki."""
-    test_folder(session, "e2e")
+    run_folder(session, "e2e")
 
 
 @nox.session(requires=["wheel"])
@@ -291,7 +291,7 @@ def leaks(session: nox.Session) -> None:
 @lane
 def settings(session: nox.Session) -> None:
     """Give every variable every sort of wrong value, one process each: some minutes; `-- -k BSP` chooses."""
-    test_folder(session, "settings")
+    run_folder(session, "settings")
 
 
 def vanilla_programs(session: nox.Session, requirements: str = "vanilla") -> Path:
