@@ -44,6 +44,9 @@ _log = logging.getLogger("otelkit.health")
 _STALE: Final = 3
 """Refreshes after which a result says nothing any more."""
 
+_LATE: Final = 0.05
+"""Seconds by which a timer may be late in an event loop that nothing blocks."""
+
 _REASON: Final = 300
 """Characters of a reason that are told."""
 
@@ -128,10 +131,10 @@ class Health:
 
         Args:
             name: Its name in metrics, events and `/health/detailed`; each only once.
-            probe: A callable, or a coroutine function, without arguments: it raises where the dependency does not work.
-                What it returns is not looked at. A callable runs in a thread, a coroutine function in the event loop.
-            timeout: Seconds after which it counts as failed. A thread cannot be stopped: a probe that hangs is not
-                started again before it has returned.
+            probe: A callable, or a coroutine function, without arguments: it raises, or returns False, where the
+                dependency does not work. A callable runs in a thread, a coroutine function in the event loop.
+            timeout: Seconds after which it counts as failed, fewer than two refreshes: a result is not kept longer
+                than three. A thread cannot be stopped: a probe that hangs is not started again before it has returned.
             critical: Whether the service is not ready while this fails; one that it can do without is only told.
 
         Raises:
@@ -235,23 +238,25 @@ class Health:
     async def _watch(self, check: _Check) -> None:
         while True:
             began = monotonic()
+            since = began if check.busy is None else check.busy
             try:
                 reason = await self._ask(check, began)
             except Exception as error:  # noqa: BLE001  whatever went wrong, readiness must not stay as it was
                 reason = _told(error)
-            self._settle(check, began, reason)
+            self._settle(check, since, reason)
             await asyncio.sleep(max(0.0, began + self._refresh - monotonic()))
 
     async def _ask(self, check: _Check, began: float) -> str | None:
         """Run a probe; return why it failed, None where it passed."""
         if check.busy is not None:
             return f"a run that began {began - check.busy:.1f} s ago still hangs"
-        quiet = Context()
-        quiet.run(suppress_instrumentation().__enter__)  # never left: the context is this run's alone
         loop = asyncio.get_running_loop()
         check.busy = began
-        run = loop.create_task(_in_loop(check), context=quiet) if check.in_loop else _in_thread(loop, check, quiet)
+        run = loop.create_task(_in_loop(check), context=Context()) if check.in_loop else _in_thread(loop, check)
         await asyncio.wait({run}, timeout=check.timeout)
+        if not run.done() and (late := monotonic() - began - check.timeout) > _LATE:
+            # Something kept the loop from running, and with it the probe: not its dependency's fault.
+            await asyncio.wait({run}, timeout=min(late, check.timeout))
         if not run.done():
             if check.in_loop:
                 run.cancel()
@@ -259,10 +264,10 @@ class Health:
         error = asyncio.CancelledError() if run.cancelled() else run.result()
         return None if error is None else _told(error)
 
-    def _settle(self, check: _Check, began: float, reason: str | None) -> None:
+    def _settle(self, check: _Check, since: float, reason: str | None) -> None:
         before = check.result
         now = monotonic()
-        check.result = Result(passed=reason is None, duration=now - began, at=now, reason=reason or "")
+        check.result = Result(passed=reason is None, duration=now - since, at=now, reason=reason or "")
         was = "unknown" if before is None else "pass" if before.passed else "fail"
         became = "pass" if reason is None else "fail"
         if was == became or (was, became) == ("unknown", "pass"):
@@ -291,17 +296,25 @@ def _is_number(value: object) -> bool:
 
 async def _in_loop(check: _Check) -> BaseException | None:
     try:
-        await check.probe()
-    except Exception as error:  # noqa: BLE001  it is what was asked for
+        with suppress_instrumentation():
+            return _refusal(await check.probe())
+    except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
+        raise  # of the loop's own
+    except BaseException as error:  # noqa: BLE001  also of a probe that exits: the server must not end by it
         return error
     finally:
         check.busy = None
-    return None
 
 
-def _in_thread(
-    loop: asyncio.AbstractEventLoop, check: _Check, context: Context
-) -> asyncio.Future[BaseException | None]:
+def _refusal(answer: object) -> BaseException | None:
+    """Return what to make of a probe that raised nothing."""
+    if inspect.iscoroutine(answer):
+        answer.close()
+        return TypeError("the probe returned a coroutine; give Health.add the coroutine function itself")
+    return ValueError("the probe returned False") if answer is False else None
+
+
+def _in_thread(loop: asyncio.AbstractEventLoop, check: _Check) -> asyncio.Future[BaseException | None]:
     """Run a probe in a daemon thread: not in the loop's pool, for whose threads the end of the process waits."""
     future: asyncio.Future[BaseException | None] = loop.create_future()
 
@@ -310,12 +323,10 @@ def _in_thread(
             future.set_result(error)
 
     def work() -> None:
-        error: BaseException | None = None
+        error: BaseException | None
         try:
-            answer = context.run(check.probe)
-            if inspect.iscoroutine(answer):
-                answer.close()
-                error = TypeError("the probe returned a coroutine; give Health.add the coroutine function itself")
+            with suppress_instrumentation():
+                error = _refusal(check.probe())
         except BaseException as raised:  # noqa: BLE001  also a probe that exits: it is what was asked for
             error = raised
         check.busy = None
@@ -370,10 +381,9 @@ def _publish(health: Health) -> None:
 
 def _observed() -> Iterator[tuple[_Check, Result]]:
     for health in list(_published):
-        for check in health._checks.values():  # noqa: SLF001  one module, one thing
-            result = health._current(check)  # noqa: SLF001  the same
+        for name, result in ({} if health._stopped else health.results()).items():  # noqa: SLF001  one module, one thing
             if result is not None:
-                yield check, result
+                yield health._checks[name], result  # noqa: SLF001  the same
 
 
 def _statuses(_: CallbackOptions) -> Iterable[Observation]:
