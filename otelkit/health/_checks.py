@@ -28,6 +28,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.metrics import Observation
 
 from otelkit import _runtime
+from otelkit._sanitise import shown
 from otelkit.errors import SettingsError
 from otelkit.health._drain import Drain
 from otelkit.redact import Redactor
@@ -51,7 +52,7 @@ _REASON: Final = 300
 """Characters of a reason that are told."""
 
 _TEXT: Final = 4_000
-"""Characters of an exception's text that are looked at: redacted whole, then cut, so that no half of a secret stays."""
+"""Characters of an exception's text that are looked at: redacted first, then cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,18 +239,16 @@ class Health:
     async def _watch(self, check: _Check) -> None:
         while True:
             began = monotonic()
-            since = began if check.busy is None else check.busy
+            hanging = check.busy
             try:
-                reason = await self._ask(check, began)
+                reason = await self._ask(check, began) if hanging is None else _hangs(began - hanging)
             except Exception as error:  # noqa: BLE001  whatever went wrong, readiness must not stay as it was
                 reason = _told(error)
-            self._settle(check, since, reason)
+            self._settle(check, began if hanging is None else hanging, reason)
             await asyncio.sleep(max(0.0, began + self._refresh - monotonic()))
 
     async def _ask(self, check: _Check, began: float) -> str | None:
         """Run a probe; return why it failed, None where it passed."""
-        if check.busy is not None:
-            return f"a run that began {began - check.busy:.1f} s ago still hangs"
         loop = asyncio.get_running_loop()
         check.busy = began
         run = loop.create_task(_in_loop(check), context=Context()) if check.in_loop else _in_thread(loop, check)
@@ -341,12 +340,19 @@ def _in_thread(loop: asyncio.AbstractEventLoop, check: _Check) -> asyncio.Future
     return future
 
 
+def _hangs(seconds: float) -> str:
+    return f"a run that began {seconds:.1f} s ago still hangs"
+
+
 def _told(error: BaseException) -> str:
     """Return what may be told of an exception, to whoever may ask for `/health/detailed`."""
-    text = f"{type(error).__name__}: {str(error)[:_TEXT]}".rstrip(": ")
+    text = shown(error)
+    words = text[:_TEXT].split()
+    if len(text) > _TEXT:
+        words = words[:-1]  # it may be half of a secret, which no rule knows
     telemetry = _runtime.current()
     redactor = telemetry._redactor if telemetry is not None else None  # noqa: SLF001  of our own
-    return (redactor or Redactor()).text(" ".join(text.split()))[:_REASON]
+    return (redactor or Redactor()).text(f"{type(error).__name__}: {' '.join(words)}".rstrip(": "))[:_REASON]
 
 
 # -- the metrics

@@ -42,6 +42,7 @@ class Drain:
         self._handler = self._on_sigterm  # one object, so that it can be recognised
         self._previous: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
         self._timer: asyncio.TimerHandle | None = None
         self._wakeup: _Wakeup | None = None
         self._over = False
@@ -58,7 +59,7 @@ class Drain:
         # Ignored: the parent wants it so. None: a handler of a C library, which cannot be called from here.
         if previous in (signal.SIG_IGN, None):
             return
-        self._loop, self._previous = loop, previous
+        self._loop, self._pid, self._previous = loop, os.getpid(), previous
         signal.signal(signal.SIGTERM, self._handler)
         self._wakeup = _Wakeup.take(loop)
 
@@ -74,6 +75,10 @@ class Drain:
         self._loop = None
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        if self._pid != os.getpid():  # a child that was forked meanwhile, and serves nothing
+            signal.signal(number, self._previous)
+            signal.raise_signal(number)
+            return
         if self._over or self._loop is None:  # called by a handler that was put in front of ours
             if callable(self._previous):
                 self._previous(number, frame)

@@ -30,7 +30,11 @@ _ALIVE: Final = frozenset({"/health", "/livez"})
 _READY: Final = frozenset({"/health/ready", "/readyz"})
 _DETAILED: Final = "/health/detailed"
 
+_ACCESS_LOGS: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access")
+
 _answering: ContextVar[bool] = ContextVar("otelkit_health_answering", default=False)
+"""Whether what runs is a request for health. Servers write their access line while the response is sent, or in the same
+context after the application has returned; so it holds until the next request says otherwise."""
 
 
 class HealthMiddleware:
@@ -60,7 +64,8 @@ class HealthMiddleware:
         self.app = app
         self._health = health
         self.otelkit_options = {"detailed": detailed}
-        logging.getLogger("uvicorn.access").addFilter(_keep_access_line)
+        for name in _ACCESS_LOGS:
+            logging.getLogger(name).addFilter(_keep_access_line)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, connection or lifespan."""
@@ -71,7 +76,9 @@ class HealthMiddleware:
         if not self._health.started:
             self._health.start()
         path = _silent.own_path(scope) if scope["type"] == "http" else ""
-        if self.otelkit_silent(path, **self.otelkit_options):
+        ours = self.otelkit_silent(path, **self.otelkit_options)
+        _answering.set(ours)
+        if ours:
             await self._answer(path, scope["method"], send)
         else:
             await self.app(scope, receive, send)
@@ -90,12 +97,8 @@ class HealthMiddleware:
             headers.append((b"allow", b"GET, HEAD"))
         body = json.dumps(told).encode()
         headers.append((b"content-length", str(len(body)).encode()))
-        token = _answering.set(True)
-        try:
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
-        finally:
-            _answering.reset(token)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
     def _look(self, path: str) -> tuple[int, Mapping[str, Any]]:
         if path in _ALIVE:
@@ -125,7 +128,7 @@ class HealthMiddleware:
 
 
 def _keep_access_line(_: logging.LogRecord) -> bool:
-    """Keep what uvicorn prints of other requests: it prints while it sends."""
+    """Keep what servers write about other requests."""
     return not _answering.get()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -260,7 +261,98 @@ def test_coroutine_that_takes_too_long_is_cancelled() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), ValueError("no")])
+class Odd(BaseException):
+    """No `Exception`, and nobody can read it."""
+
+    def __str__(self) -> str:  # noqa: D105  the test's
+        raise ValueError("not to be read")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), Odd(), ValueError("no")])
+def test_whatever_a_coroutine_raises_is_a_failure_and_the_loop_goes_on(error: BaseException) -> None:
+    async def raises() -> None:
+        raise error
+
+    async def main() -> None:
+        health = Health(refresh=0.01)
+        health.add("raises", raises)
+        async with started(health):
+            for _ in range(2):  # also the run after it
+                await until(lambda: health.unready == "checks", "it fails")
+                assert type(error).__name__ in health.report()["checks"]["raises"]["reason"]
+                health._checks["raises"].result = None
+
+    asyncio.run(main())
+
+
+async def no() -> bool:
+    return False
+
+
+@pytest.mark.parametrize("probe", [no, lambda: False])
+def test_probe_that_returns_false_fails(probe: Callable[[], object]) -> None:
+    async def main() -> None:
+        health = Health(refresh=0.01)
+        health.add("false", probe)
+        async with started(health):
+            await until(lambda: health.unready == "checks", "it fails")
+            assert "returned False" in health.report()["checks"]["false"]["reason"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("answer", [None, 0, "", [], True])
+def test_probe_that_returns_anything_else_passes(answer: object) -> None:
+    async def main() -> None:
+        health = Health(refresh=0.01)
+        health.add("returns", lambda: answer)
+        async with started(health):
+            await until(lambda: not health.unready, "ready")
+
+    asyncio.run(main())
+
+
+def test_coroutine_is_not_blamed_for_a_loop_that_was_blocked() -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        async def quick() -> None:
+            begun.set()
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+
+        health = Health(refresh=600)
+        health.add("quick", quick, timeout=0.1)
+        async with started(health):
+            await begun.wait()
+            time.sleep(0.5)  # noqa: ASYNC251  what must not be, and is
+            await until(lambda: health.results()["quick"], "a result")
+            assert not health.unready
+
+    asyncio.run(main())
+
+
+def test_run_that_hangs_counts_from_its_beginning() -> None:
+    released = threading.Event()
+
+    async def main() -> None:
+        health = Health(refresh=0.01)
+        health.add("hangs", lambda: released.wait(30), timeout=0.01)
+        async with started(health):
+            await until(lambda: (found := health.results()["hangs"]) and found.duration > 0.1, "it is told how long")
+            released.set()
+
+    asyncio.run(main())
+
+
+def test_reason_is_redacted_before_it_is_cut() -> None:
+    reason = _checks._told(OSError("x" * 280 + " postgresql://shop:hunter2-canary@db"))
+    assert len(reason) <= 300
+    assert "hunter2" not in reason
+    assert "hunter2" not in _checks._told(OSError(" " * 3_976 + "postgresql://shop:hunter2-canary@db"))
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), Odd()])
 def test_whatever_a_probe_raises_in_its_thread_is_a_failure(error: BaseException) -> None:
     def raises() -> None:
         raise error
@@ -557,22 +649,29 @@ def test_health_of_a_mounted_application_is_a_request_of_the_outer_one(telemetry
     assert [span.name for span in telemetry.server_spans] == ["GET /inner/{path}"]
 
 
-def test_uvicorn_prints_no_access_line_for_health_and_keeps_those_of_others(caplog: pytest.LogCaptureFixture) -> None:
-    access = logging.getLogger("uvicorn.access")
+@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "hypercorn"])
+def test_server_writes_no_access_line_for_health_and_those_of_others(
+    server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    access = logging.getLogger(f"{server}.access")
 
     async def main() -> None:
         app = HealthMiddleware(hello, health=Health())
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
-                access.info("%s answered", path)
+                access.info("%s began", path)
 
-        for path in ("/health", "/work"):
+        for path in ("/health", "/work", "/readyz", "/health/"):
             await app({"type": "http", "method": "GET", "path": path, "headers": []}, never, send)
+            access.info("%s ended", path)
 
-    with caplog.at_level(logging.INFO, logger="uvicorn.access"):
+    with caplog.at_level(logging.INFO, logger=access.name):
         asyncio.run(main())
-    assert [record.getMessage() for record in caplog.records] == ["/work answered"]
+    assert [record.getMessage() for record in caplog.records] == [
+        *("/work began", "/work ended"),
+        *("/health/ began", "/health/ ended"),
+    ]
 
 
 # -- drain -------------------------------------------------------------------------------------------------------------
@@ -663,6 +762,21 @@ def test_drain_holds_sigterm_back_from_a_loop_with_handlers_of_its_own_and_no_ot
     before = signal.getsignal(signal.SIGTERM)
     asyncio.run(main())
     signal.signal(signal.SIGTERM, before)
+
+
+def test_forked_child_dies_by_sigterm_whatever_its_parent_drains(heard: list[int]) -> None:
+    async def main() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        async with started(Health(drain=60)):
+            child = os.fork()
+            if child == 0:
+                signal.raise_signal(signal.SIGTERM)
+                os._exit(1)
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+
+    asyncio.run(main())
+    assert heard == []
 
 
 def test_drain_is_not_armed_where_signals_are_not_heard(heard: list[int]) -> None:
