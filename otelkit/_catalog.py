@@ -35,9 +35,12 @@ RESOURCE_LABELS: Final = (
 )
 """Attributes of the resource that become labels of every series, pushed or scraped."""
 
-_BYTES: Final = (0.0, 100.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0, 10_000_000.0, 100_000_000.0)
-_CALLS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
-_TASKS: Final = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+_BYTES: Final = (0.0, 128.0, 512.0, 2048.0, 8192.0, 32768.0, 131072.0, 524288.0, 2097152.0, 8388608.0, 33554432.0)
+_CALLS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # semantic conventions, as are DURATIONS
+_WAITS: Final = (*_CALLS, 30.0)  # where SQLAlchemy gives up by default
+_LOOKUPS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+_TASKS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0)
+_EXPORTS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAGS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 Origin = Literal["stable", "development", "otelkit"]
@@ -81,12 +84,21 @@ _REQUEST: Final[Mapping[str, Values]] = {
     "network.protocol.version": str,
     "error.type": str,
 }
-_POOL: Final[Mapping[str, Values]] = {"db.client.connection.pool.name": str, "db.system.name": str}
+_POOL: Final[Mapping[str, Values]] = {"db.client.connection.pool.name": str}
 _GENERATION: Final[Mapping[str, Values]] = {"cpython.gc.generation": (0, 1, 2)}
 _SIGNAL: Final[Mapping[str, Values]] = {"otelkit.signal": ("traces", "metrics", "logs")}
-_TASK: Final[Mapping[str, Values]] = {"celery.task.name": str, "messaging.destination.name": str}
-_CACHE: Final[Mapping[str, Values]] = {"cache.name": str, "cache.operation": str, "cache.result": str}
-_CHECK: Final[Mapping[str, Values]] = {"otelkit.health.check": str, "otelkit.health.critical": bool}
+_QUEUE: Final[Mapping[str, Values]] = {"messaging.destination.name": str}
+_TASK: Final[Mapping[str, Values]] = {"celery.task.name": str, **_QUEUE}
+_RUN: Final[Mapping[str, Values]] = {
+    **_TASK,
+    "celery.task.state": ("success", "failure", "retry", "revoked", "rejected", "ignored"),
+}
+_CACHE: Final[Mapping[str, Values]] = {
+    "cache.name": str,
+    "cache.operation": ("get", "set", "delete"),
+    "cache.result": ("hit", "miss", "ok", "error"),
+}
+_CHECK: Final[Mapping[str, Values]] = {"otelkit.health.check": str}
 
 PROCESS: Final = (
     _stock(
@@ -271,7 +283,7 @@ STOCK: Final = (
         "s",
         "Time it took to get a connection from the pool, or to give up.",
         _POOL,
-        buckets=_CALLS,
+        buckets=_WAITS,
     ),
     _stock(
         "otelkit",
@@ -279,25 +291,25 @@ STOCK: Final = (
         "celery.task.executions",
         "{task}",
         "Number of times a task was run, by how it ended.",
-        {**_TASK, "celery.task.state": ("success", "failure", "retry", "revoked", "rejected")},
+        _RUN,
     ),
-    _stock("otelkit", "histogram", "celery.task.duration", "s", "How long tasks ran.", _TASK, buckets=_TASKS),
+    _stock("otelkit", "histogram", "celery.task.duration", "s", "How long tasks ran.", _RUN, buckets=_TASKS),
     _stock(
         "otelkit",
         "histogram",
         "celery.task.wait_time",
         "s",
         "How long tasks waited, from when they were published or due until they ran.",
-        _TASK,
+        _QUEUE,
         buckets=_TASKS,
     ),
     _stock(
         "otelkit",
         "gauge",
         "celery.queue.depth",
-        "{task}",
-        "Number of tasks that wait in a queue.",
-        {"messaging.destination.name": str},
+        "{message}",
+        "Number of messages that wait in a queue, as this process sees it: take the maximum.",
+        _QUEUE,
         observed=True,
     ),
     _stock(
@@ -321,7 +333,7 @@ STOCK: Final = (
         "gauge",
         "celery.beat.last_tick.time",
         "s",
-        "When the scheduler last looked at its schedule, in seconds since 1970.",
+        "When beat last looked at its schedule, in seconds since 1970.",
         observed=True,
     ),
     _stock(
@@ -330,17 +342,25 @@ STOCK: Final = (
         "messaging.client.sent.messages",
         "{message}",
         "Number of messages that asked for a task, sent or not.",
-        {**_TASK, "messaging.system": str, "messaging.operation.name": str, "error.type": str},
+        {**_TASK, "error.type": str},
     ),
-    _stock("otelkit", "counter", "cache.requests", "{request}", "Requests to a named cache, by their result.", _CACHE),
+    _stock(
+        "otelkit",
+        "counter",
+        "otelkit.exceptions",
+        "{exception}",
+        "Exceptions that a span or a log told of, each once.",
+        {"exception.fingerprint": str, "http.route": str},
+    ),
+    _stock("otelkit", "counter", "cache.requests", "{request}", "Requests to a cache by operation and result.", _CACHE),
     _stock(
         "otelkit",
         "histogram",
         "cache.operation.duration",
         "s",
-        "Duration of requests to a named cache.",
+        "Duration of cache operations.",
         _CACHE,
-        buckets=_CALLS,
+        buckets=_LOOKUPS,
     ),
     _stock(
         "otelkit",
@@ -348,7 +368,7 @@ STOCK: Final = (
         "otelkit.health.check.status",
         "{check}",
         "1 where a dependency works, 0 where it does not.",
-        _CHECK,
+        {**_CHECK, "otelkit.health.critical": ("true", "false")},
         observed=True,
     ),
     _stock(
@@ -405,9 +425,18 @@ STOCK: Final = (
         _SIGNAL,
         observed=True,
     ),
+    _stock(
+        "development",
+        "histogram",
+        "otel.sdk.exporter.operation.duration",
+        "s",
+        "The duration of one attempt to export.",
+        {"otel.component.type": str, "error.type": str},
+        buckets=_EXPORTS,
+    ),
     *PROCESS,
 )
-"""All of them, but those of the SDK itself (`otel.sdk.*`)."""
+"""All of them, as `otelkit.metrics.create` makes their instruments."""
 
 
 def metric(name: str) -> Metric:

@@ -519,7 +519,10 @@ def _instrument(telemetry: Telemetry, asked: Mapping[str, Any]) -> list[Verdict]
 
 def _report_verdicts(telemetry: Telemetry) -> None:
     """Export one series per wanted library: 1 works, 0 refused."""
-    from opentelemetry.metrics import Observation  # noqa: PLC0415
+    from opentelemetry.metrics import Observation  # noqa: PLC0415  keeps the import of otelkit light
+
+    from otelkit import _catalog  # noqa: PLC0415  the same
+    from otelkit.metrics import create  # noqa: PLC0415  the same
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         for verdict in telemetry.verdicts:
@@ -527,12 +530,8 @@ def _report_verdicts(telemetry: Telemetry) -> None:
                 labels = {"otelkit.integration": verdict.integration, "otelkit.verdict": verdict.choice}
                 yield Observation(int(verdict.works), labels)
 
-    telemetry.meter_provider.get_meter("otelkit", version("otelkit")).create_observable_gauge(
-        "otelkit.integration.status",
-        callbacks=[observe],
-        unit="{integration}",
-        description="1 where a library is instrumented, 0 where it should be and is not.",
-    )
+    meter = telemetry.meter_provider.get_meter("otelkit", version("otelkit"))
+    create(meter, _catalog.metric("otelkit.integration.status"), [observe])
 
 
 def _announce(telemetry: Telemetry, roads: Any) -> None:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from opentelemetry import metrics
 
+from otelkit import _catalog
+from otelkit.metrics import create
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     from opentelemetry.metrics import MeterProvider
 
-_BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 _RESULTS = {"get": ("hit", "miss", "error"), "set": ("ok", "error"), "delete": ("ok", "error")}
 
 
@@ -41,15 +43,8 @@ class Cache:
     def __init__(self, name: str, *, meter_provider: MeterProvider | None = None) -> None:
         self.name = name
         meter = metrics.get_meter(__name__, meter_provider=meter_provider)
-        self._requests = meter.create_counter(
-            "cache.requests", unit="{request}", description="Requests to a cache by operation and result."
-        )
-        self._duration = meter.create_histogram(
-            "cache.operation.duration",
-            unit="s",
-            description="Duration of cache operations.",
-            explicit_bucket_boundaries_advisory=list(_BUCKETS),
-        )
+        self._requests = create(meter, _catalog.metric("cache.requests"))
+        self._duration = create(meter, _catalog.metric("cache.operation.duration"))
         self._begun: set[str] = set()
 
     def lookup(self) -> Operation:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Observation
 
+from otelkit import _catalog
+from otelkit.metrics import create
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 _POOL = "db.client.connection.pool.name"
 _STATE = "db.client.connection.state"
 _NO_LIMIT = 2**31  # what redis-py below 8 writes for none
-_WAITS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
 # redis-py has one class for these and for what goes wrong with a connection.
 _GAVE_UP = frozenset({"No connection available.", "Too many connections"})
 _SYSTEM = {"db.system.name": "redis"}
@@ -78,35 +80,10 @@ class Pools:
         self._measured = measured
         self._process = os.getpid()
         self.active = True
-        self._timeouts = meter.create_counter(
-            "db.client.connection.timeouts",
-            unit="{timeout}",
-            description="Requests for a pooled connection that gave up waiting.",
-        )
-        self._wait_time = meter.create_histogram(
-            "db.client.connection.wait_time",
-            unit="s",
-            description="Time it took to get a connection from the pool, or to give up.",
-            explicit_bucket_boundaries_advisory=list(_WAITS),
-        )
-        meter.create_observable_up_down_counter(
-            "db.client.connection.count",
-            [self._observe(_count)],
-            unit="{connection}",
-            description="Connections of the pool by state.",
-        )
-        meter.create_observable_up_down_counter(
-            "db.client.connection.max",
-            [self._observe(_limit)],
-            unit="{connection}",
-            description="Connections the pool may open; absent where there is no limit.",
-        )
-        meter.create_observable_up_down_counter(
-            "db.client.connection.pending_requests",
-            [self._observe(_waiting)],
-            unit="{request}",
-            description="Requests that are waiting for a connection.",
-        )
+        self._timeouts = create(meter, _catalog.metric("db.client.connection.timeouts"))
+        self._wait_time = create(meter, _catalog.metric("db.client.connection.wait_time"))
+        for name, measure in (("count", _count), ("max", _limit), ("pending_requests", _waiting)):
+            create(meter, _catalog.metric(f"db.client.connection.{name}"), [self._observe(measure)])
 
     def of(self, pool: Any) -> PoolFacts:
         """Return what is known about the pool; found out at its first use."""

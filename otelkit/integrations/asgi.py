@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import metrics, trace
 
-from otelkit import _propagation, _serving
+from otelkit import _catalog, _propagation, _serving
 from otelkit.integrations import _process, _routes, _silent
 from otelkit.integrations._exchange import Exchange, header
+from otelkit.metrics import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,8 +35,6 @@ KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH
 
 _SCOPE = "otelkit.integrations.asgi"
 _SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-_BYTES = (0.0, 128.0, 512.0, 2048.0, 8192.0, 32768.0, 131072.0, 524288.0, 2097152.0, 8388608.0, 33554432.0)
 
 
 class TelemetryMiddleware:
@@ -215,27 +214,10 @@ class Instruments:
     def __init__(self, tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
         self.tracer = tracer_provider.get_tracer(_SCOPE, schema_url=_SCHEMA)
         meter = meter_provider.get_meter(_SCOPE, schema_url=_SCHEMA)
-        self.duration = meter.create_histogram(
-            "http.server.request.duration",
-            unit="s",
-            description="Duration of HTTP server requests.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self.active = meter.create_up_down_counter(
-            "http.server.active_requests", unit="{request}", description="Number of active HTTP server requests."
-        )
-        self.request_size = meter.create_histogram(
-            "http.server.request.body.size",
-            unit="By",
-            description="Size of HTTP server request bodies.",
-            explicit_bucket_boundaries_advisory=_BYTES,
-        )
-        self.response_size = meter.create_histogram(
-            "http.server.response.body.size",
-            unit="By",
-            description="Size of HTTP server response bodies.",
-            explicit_bucket_boundaries_advisory=_BYTES,
-        )
+        self.duration = create(meter, _catalog.metric("http.server.request.duration"))
+        self.active = create(meter, _catalog.metric("http.server.active_requests"))
+        self.request_size = create(meter, _catalog.metric("http.server.request.body.size"))
+        self.response_size = create(meter, _catalog.metric("http.server.response.body.size"))
 
 
 class ForeignSpan:

@@ -23,10 +23,11 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from otelkit import _serving
+from otelkit import _catalog, _serving
 from otelkit.errors import SettingsError
 from otelkit.integrations import Verdict, _redis_commands
 from otelkit.integrations._redis_pools import Pools
+from otelkit.metrics import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("otelkit")
 
 _OLDEST = (5, 0)
-_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # semantic conventions, db.client.operation.duration
 _ERROR = Status(StatusCode.ERROR)  # no description: the server quotes the arguments of a command that it does not know
 _DELIMITERS = re.compile(r"([:/.|{}]+)")
 _KEY_LENGTH = 200  # characters of a key that are looked at
@@ -144,12 +144,7 @@ class _Hooks:
         self.options = RedisOptions()
         self._tracer: Tracer = tracer_provider.get_tracer(__name__)
         meter = meter_provider.get_meter(__name__)
-        self._duration: Histogram = meter.create_histogram(
-            "db.client.operation.duration",
-            unit="s",
-            description="Duration of database client operations.",
-            explicit_bucket_boundaries_advisory=list(_BUCKETS),
-        )
+        self._duration: Histogram = create(meter, _catalog.metric("db.client.operation.duration"))
         self._native = _Native()
         self._pools = Pools(meter, self._native.measures)
         self._attached = False

@@ -22,10 +22,11 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from otelkit import _serving, _sql
+from otelkit import _catalog, _serving, _sql
 from otelkit.errors import SettingsError
 from otelkit.integrations import Verdict, _request
 from otelkit.integrations._engines import Engines
+from otelkit.metrics import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,6 @@ _GROUP = "opentelemetry_instrumentor"
 _DRIVERS = frozenset(
     {"aiopg", "aiosqlite", "asyncpg", "mysql", "mysqlclient", "psycopg", "psycopg2", "pymssql", "pymysql", "sqlite3"}
 )
-_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # semantic conventions, db.client.operation.duration
 _CALL = "_otelkit_call"
 _ERROR = Status(StatusCode.ERROR)  # no description: a driver's message quotes the values it was given
 
@@ -210,12 +210,7 @@ class _Hooks:
         self.background_spans = False
         self._tracer: Tracer = tracer_provider.get_tracer(__name__)
         meter = meter_provider.get_meter(__name__)
-        self._duration: Histogram = meter.create_histogram(
-            "db.client.operation.duration",
-            unit="s",
-            description="Duration of database client operations.",
-            explicit_bucket_boundaries_advisory=list(_BUCKETS),
-        )
+        self._duration: Histogram = create(meter, _catalog.metric("db.client.operation.duration"))
         self._lost: deque[tuple[Span, int]] = deque()
         self._engines = Engines(meter, self._end_lost)
         self._attached = False
