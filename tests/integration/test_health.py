@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import signal
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +25,7 @@ BIN = Path(sys.executable).parent
 UVICORN_WORKER = (
     "uvicorn.workers.UvicornWorker" if importlib.util.find_spec("uvicorn.workers") else "uvicorn_worker.UvicornWorker"
 )
-BIND = ("--bind", f"{HOST}:{{port}}")
+BIND = ("--bind", f"{HOST}:{{port}}", "--access-logfile", "-")
 SERVERS = {
     "uvicorn": ("uvicorn", "{app}", "--port", "{port}"),
     "uvicorn on asyncio without lifespan": (
@@ -34,7 +36,9 @@ SERVERS = {
     "gunicorn asgi": ("gunicorn", "{app}", "-w", "2", "-k", "asgi", *BIND),
     "gunicorn asgi on asyncio": ("gunicorn", "{app}", "-w", "1", "-k", "asgi", "--asgi-loop", "asyncio", *BIND),
     "gunicorn uvicorn": ("gunicorn", "{app}", "-w", "2", "-k", UVICORN_WORKER, "--preload", *BIND),
+    "hypercorn": ("hypercorn", "{app}", "-w", "0", *BIND),  # with workers it tells them to stop by no signal
 }
+STARTED = {"uvicorn": "Started server process", "gunicorn": "ASGI server listening", "hypercorn": "Running on"}
 DIES_BY_SIGNAL = {"uvicorn", "uvicorn on asyncio without lifespan"}
 DRAIN = 4
 """Seconds of draining; nobody asserts how long it took."""
@@ -59,13 +63,9 @@ class Service(NamedTuple):
         told: dict[str, Any] = json.loads(http_get(self.url + path, timeout=30).body)
         return told
 
-    def serves(self) -> bool:
-        """Tell whether it still takes connections."""
-        try:
-            self.get("/health")
-        except OSError:
-            return False
-        return True
+    def wait_passed(self, path: str) -> None:
+        """Wait until a path of health says yes."""
+        wait_until(lambda: self.get(path) == 200, within=30, what=f"200 at {path}")
 
     def wait_ready(self, reason: str = "") -> None:
         """Wait until it is ready, or not ready for a reason."""
@@ -74,14 +74,18 @@ class Service(NamedTuple):
 
 
 @contextmanager
-def service(folder: Path, server: str = "uvicorn", app: str = "healthy:inside", drain: float = 0) -> Iterator[Service]:
+def service(
+    folder: Path, server: str = "uvicorn", app: str = "healthy:inside", *, drain: float = 0, zero_code: bool = False
+) -> Iterator[Service]:
     """Serve until the end of the block, or until it has ended by itself."""
     port = free_port()
     program, *arguments = [part.format(app=app, port=port) for part in SERVERS[server]]
     workers = 2 if {"2"} & set(arguments) else 1
-    started = "ASGI server listening" if "asgi" in arguments else "Started server process"
+    started = STARTED["uvicorn" if UVICORN_WORKER in arguments else program]
+    launcher = [BIN / "opentelemetry-instrument"] if zero_code else []
     with Receiver() as receiver:
         env = {
+            "HEALTHY_ZERO_CODE": "1" if zero_code else None,
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url,
             "OTEL_METRIC_EXPORT_INTERVAL": "300",
             "HEALTHY_FOLDER": str(folder),
@@ -89,7 +93,7 @@ def service(folder: Path, server: str = "uvicorn", app: str = "healthy:inside", 
             "PYTHONPATH": str(APPS),
             "PYTHONUNBUFFERED": "1",
         }
-        with Process([BIN / program, *arguments], folder=folder, env=env, stop_within=30) as process:
+        with Process([*launcher, BIN / program, *arguments], folder=folder, env=env, stop_within=30) as process:
             running = Service(process, receiver, folder, f"http://{HOST}:{port}")
             process.wait_http(f"{running.url}/health", within=60)
             wait_until(
@@ -155,11 +159,38 @@ def test_sigterm_without_drain_is_the_servers_alone(tmp_path: Path) -> None:
         assert "health.draining" not in running.process.stdout
 
 
-@pytest.mark.parametrize("app", ["healthy:inside", "healthy:outside"])
-def test_health_leaves_no_telemetry(app: str, tmp_path: Path) -> None:
-    with service(tmp_path, app=app) as running:
-        for path in PATHS:
-            assert running.get(path) == 200
+def test_deadline_for_the_last_telemetry_begins_after_the_drain(tmp_path: Path) -> None:
+    longer = 7  # than the 5 s that the end may take
+    with service(tmp_path, drain=longer, zero_code=True) as running:
+        running.process.signal(signal.SIGTERM)
+        running.wait_ready("draining")
+        answered = set()
+        with contextlib.suppress(OSError):
+            for number in range(1_000_000):
+                if running.get(f"/work/{number}") == 200:
+                    answered.add(f"/work/{number}")
+                time.sleep(0.02)
+        running.process.wait(within=30)
+        told = {span.attributes["url.path"] for span in running.receiver.spans() if "url.path" in span.attributes}
+        assert answered
+        assert told >= answered
+
+
+@pytest.mark.parametrize("zero_code", [False, True], ids=["explicit", "zero-code"])
+@pytest.mark.parametrize(
+    ("server", "app"),
+    [
+        ("uvicorn", "healthy:inside"),
+        ("uvicorn", "healthy:outside"),
+        ("gunicorn asgi", "healthy:inside"),
+        ("gunicorn uvicorn", "healthy:inside"),
+        ("hypercorn", "healthy:inside"),
+    ],
+)
+def test_health_leaves_no_telemetry(server: str, app: str, *, zero_code: bool, tmp_path: Path) -> None:
+    with service(tmp_path, server, app, zero_code=zero_code) as running:
+        for path in PATHS:  # of several workers one may be ready before the other
+            running.wait_passed(path)
         assert http_get(f"{running.url}/health", method="HEAD").status == 200
         assert http_get(f"{running.url}/health/ready", method="POST").status == 405
         assert running.get("/health/") == 404  # not ours: no redirect, and with telemetry
@@ -181,8 +212,9 @@ def test_health_leaves_no_telemetry(app: str, tmp_path: Path) -> None:
         assert unrouted == 1
         access = [record for record in running.receiver.logs() if record.body == "http.request.completed"]
         assert sorted(str(record.attributes["url.path"]) for record in access) == ["/health/", "/work/1"]
-        printed = running.process.stdout + running.process.stderr
-        assert not any(path + suffix in printed for path in PATHS for suffix in (" ", '"'))
+        lines = [*running.process.stdout.splitlines(), *running.process.stderr.splitlines()]
+        lines += [str(record.body) for record in running.receiver.logs()]
+        assert [line for line in lines for path in PATHS for after in (" ", '"') if path + after in line] == []
 
 
 def test_probe_that_hangs_fails_its_check_and_keeps_nobody_waiting(tmp_path: Path) -> None:
@@ -243,3 +275,15 @@ def test_each_worker_of_a_preloaded_application_probes_and_its_parent_does_not(t
         wait_until(lambda: len(list(tmp_path.glob("probed-by-*"))) == 2, within=30, what="two processes probe")
         probing = {path.name.removeprefix("probed-by-") for path in tmp_path.glob("probed-by-*")}
         assert str(running.process.pid) not in probing
+        wait_until(
+            lambda: (
+                {
+                    point.resource["process.pid"]
+                    for point in running.receiver.points()
+                    if point.metric == "otelkit.health.check.status"
+                }
+                == {int(pid) for pid in probing}
+            ),
+            within=30,
+            what="each of them exports its results",
+        )
