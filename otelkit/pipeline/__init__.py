@@ -6,6 +6,7 @@ is flushed and closed against a deadline, and accounts for every item. Behind it
     _redacted               what processors of the application's own get to see
     _processors, _reader    take what the SDK hands over, and encode it at once (otelkit.otlp.encode)
     _cumulative             sums of metrics, which a forked child must not inherit
+    _children               what children of a pool measured, told by the process that forked them
     _queue                  what waits: bounded, counted, the oldest shed first
     _deliver, _transport    when to send, and again; how
     _failures               what is said about it on stderr
@@ -399,3 +400,19 @@ class Pipeline:
             self._spans.renew()
         if self._reader is not None:
             self._reader.renew_in_child()
+
+    # -- children of a pool
+
+    def adopt_children(self) -> None:
+        """Tell the metrics of children that are forked from now on as this process's own, if they `join_parent`."""
+        if self._reader is not None and hasattr(os, "fork"):
+            try:
+                self._reader.adopt_children(self._settings.metric_cardinality_limit)
+            except OSError as error:  # no file descriptor left: children tell their own, as without this
+                say(f"metrics of children are series of their own: {error}")
+
+    def join_parent(self) -> None:
+        """Hand the metrics of this forked child to the process that forked it."""
+        if self._reader is not None:
+            lost = partial(self._roads["metrics"].queue.lost, reason="shutdown")
+            self._reader.join_parent(within=self._settings.span_delay, lost=lost)

@@ -73,9 +73,9 @@ class _Stream:
         """Add one collection's delta points."""
         self.metric = metric
         for delta in metric.data.data_points:
-            key = _frozen(delta.attributes or {})
+            key = frozen(delta.attributes or {})
             before = self.points.get(key)
-            self.points[key] = delta if before is None else _sum(before, delta)
+            self.points[key] = delta if before is None else summed(before, delta)
 
     def read(self, now: int) -> Metric:
         """Return every series as of now; one without new measurements is repeated, without exemplars.
@@ -151,18 +151,16 @@ class Cumulative:
             streams[identity].add(metric)
 
 
-def _frozen(value: object) -> Hashable:
+def frozen(value: object) -> Hashable:
     """Return a key for attributes; with types, as True, 1 and 1.0 are three values that Python calls equal."""
     if isinstance(value, Mapping):
-        return tuple(
-            part for name in sorted(value, key=str) for part in (name, type(value[name]), _frozen(value[name]))
-        )
+        return tuple(part for name in sorted(value, key=str) for part in (name, type(value[name]), frozen(value[name])))
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return tuple(part for item in value for part in (type(item), _frozen(item)))
+        return tuple(part for item in value for part in (type(item), frozen(item)))
     return value
 
 
-def _sum(before: DataPointT, delta: DataPointT) -> DataPointT:
+def summed(before: DataPointT, delta: DataPointT) -> DataPointT:
     """Add a delta to the sum of its series; where they do not fit together the series starts anew."""
     start = before.start_time_unix_nano
     if isinstance(before, NumberDataPoint) and isinstance(delta, NumberDataPoint):

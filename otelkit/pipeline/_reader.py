@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from otelkit._stderr import say_once
+from otelkit.pipeline._children import Children
 from otelkit.pipeline._cumulative import Cumulative, inner_temporality
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricsData
+
+    from otelkit.pipeline._children import Parent
 
 _PATIENCE = 1.0  # seconds that a fork waits for a collection to end; a slow callback must not hold it up for longer
 _COLLECTION_TIMEOUT = 30_000.0  # milliseconds, the SDK's default too: it fails a collection that takes longer
@@ -58,6 +61,8 @@ class Reader(MetricReader):
         self._cumulative = Cumulative(preference)
         self._provider: Callable[[], MeterProvider | None] = lambda: None
         self._closed = False
+        self._children: Children | None = None
+        self._inherited: Children | None = None
         self._renew()
         self._start()
         if hasattr(os, "register_at_fork"):
@@ -69,6 +74,7 @@ class Reader(MetricReader):
         self._gate = threading.RLock()
         self._collector: int | None = None
         self._handed_on = False
+        self._parent: Parent | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -84,7 +90,8 @@ class Reader(MetricReader):
             self._thread = thread
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval):
+        stop = self._stop
+        while not stop.wait(self._interval):
             self._gather(_COLLECTION_TIMEOUT)
 
     def _gather(self, timeout_millis: float) -> bool:
@@ -115,6 +122,11 @@ class Reader(MetricReader):
 
     def _hand_on(self, data: MetricsData | None) -> None:
         self._handed_on = True
+        if self._parent is not None:
+            self._parent.tell(data, final=self._closed)
+            return
+        if self._children is not None:
+            data = self._children.merged(data)
         total = self._cumulative.add(data)
         if total is not None:
             self._receive(total)
@@ -153,6 +165,32 @@ class Reader(MetricReader):
         self.force_flush(timeout_millis)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._children is not None:
+            self._children.close()
+
+    def adopt_children(self, limit: int) -> None:
+        """Tell what children that are forked from now on measure as this process's own, if they `join_parent`.
+
+        Args:
+            limit: Attribute sets of one instrument that are told apart, all children together.
+        """
+        if self._children is None and not self._closed:
+            self._children = Children(limit)
+
+    def join_parent(self, *, within: float, lost: Callable[[int], object]) -> None:
+        """Hand what this child measures to the process that forked it, where that adopts its children.
+
+        Args:
+            within: Seconds after which a measurement is handed over at the latest: a child may be killed.
+            lost: Told of points that could not be handed over.
+        """
+        inherited, self._inherited = self._inherited, None
+        if inherited is None:
+            return
+        self._parent = inherited.parent(lost)
+        self._stop.set()
+        self._stop, self._interval = threading.Event(), min(self._interval, within)
+        self._start()
 
     def _set_meter_provider(self, meter_provider: MeterProvider) -> None:
         super()._set_meter_provider(meter_provider)
@@ -172,6 +210,8 @@ class Reader(MetricReader):
         To be called in the child before it measures anything (`os.register_at_fork`). The thread is started at once:
         nothing tells a reader of a first measurement.
         """
+        # A child of a child belongs to nobody: it tells its own.
+        self._inherited, self._children = self._children, None
         self._renew()
         collect: Any = self._collect
         consumer: Any = getattr(collect, "__self__", None)

@@ -24,6 +24,9 @@ app.conf.update(
     task_publish_retry=False,
 )
 
+if "QUEUE" in os.environ:
+    app.conf.task_default_queue = os.environ["QUEUE"]
+
 if "BEAT" in os.environ:
     app.conf.beat_schedule = {"sum up": {"task": "total", "schedule": float(os.environ["BEAT"]), "args": ([1],)}}
 
