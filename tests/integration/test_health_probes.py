@@ -1,4 +1,4 @@
-"""Probes of real databases and brokers, that see them die: PostgreSQL and Redis come as packages."""
+"""Probes of real databases and brokers: they see them die, and leave no telemetry but their results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import celery
@@ -18,8 +19,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from otelkit import Health
 from otelkit.health import celery_probe, http_probe, redis_probe, sqlalchemy_probe
-from support import lanes, postgres, redis_server
-from support.processes import HOST, free_port
+from otelkit.otlp.receiver import Receiver
+from support import lanes, postgres, rabbitmq, redis_server
+from support.processes import HOST, PYTHON, free_port, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from otelkit.health import Result
 
+APPS = Path(__file__).parent / "apps"
+CHECKED = "otelkit.health.check.status"
 SECRET = "probe-canary-password"
 
 
@@ -52,9 +56,9 @@ async def see_it_die(health: Health, server: AbstractContextManager[Any]) -> dic
         health.stop()
 
 
-@pytest.fixture(params=["PostgreSQL", "Redis"])
+@pytest.fixture
 def _lane(request: pytest.FixtureRequest) -> Iterator[None]:
-    missing = postgres.missing() if request.param == "PostgreSQL" else redis_server.missing()
+    missing = {"PostgreSQL": postgres, "Redis": redis_server, "RabbitMQ": rabbitmq}[request.param].missing()
     lane = f"health of {request.param}"
     if missing is not None:
         lanes.skipped(lane, missing)
@@ -111,6 +115,47 @@ def test_redis_and_broker_that_die_fail_their_checks() -> None:
     tasks.close()
     assert set(failed) == {"sync", "asyncio", "broker"}
     assert all(result.reason and SECRET not in result.reason for result in failed.values())
+
+
+@pytest.mark.parametrize("_lane", ["RabbitMQ"], indirect=True)
+@pytest.mark.usefixtures("_lane")
+def test_broker_of_rabbitmq_that_dies_fails_its_check() -> None:
+    running = rabbitmq.server()
+    tasks = celery.Celery(broker=running.__enter__().url)
+    health = Health(refresh=0.1)
+    health.add("broker", celery_probe(tasks), timeout=10)
+    failed = asyncio.run(see_it_die(health, running))
+    tasks.close()
+    assert failed["broker"].reason
+
+
+@pytest.mark.parametrize("_lane", ["Redis"], indirect=True)
+@pytest.mark.usefixtures("_lane")
+def test_probes_leave_no_spans_and_no_measurements_but_their_results(tmp_path: Path) -> None:
+    with redis_server.server() as server, answering(204) as url, Receiver() as receiver:
+        redis.Redis(host=server.host, port=server.port).set("mine", "1")
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url,
+            "PROBES_REDIS": server.url(),
+            "PROBES_HTTP": url,
+        }
+        ended = run([PYTHON, APPS / "healthy_probes.py"], folder=tmp_path, env=settings)
+        assert ended.returncode == 0, ended.tail()
+        assert "'fail'" not in ended.stdout
+        # Those of the calls outside of probes: the integrations were at work.
+        assert sorted(span.name for span in receiver.spans()) == ["GET", "GET", "SELECT"]
+        measured = {
+            (point.metric, point.attributes.get("db.operation.name")): point.count
+            for point in receiver.points()
+            if point.metric in {"db.client.operation.duration", "http.client.request.duration"}
+        }
+        assert measured == {
+            ("db.client.operation.duration", "SELECT"): 1,
+            ("db.client.operation.duration", "GET"): 1,
+            ("http.client.request.duration", None): 1,
+        }
+        checks = {p.attributes["otelkit.health.check"] for p in receiver.points() if p.metric == CHECKED}
+        assert checks == {"engine", "async engine", "redis", "async redis", "broker", "http", "own"}
 
 
 @pytest.mark.parametrize("_lane", ["Redis"], indirect=True)
