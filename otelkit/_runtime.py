@@ -243,7 +243,9 @@ def _set_up(settings: Settings, objects: Objects, *, vacant: bool = False) -> Te
     with _unheard("opentelemetry.sdk.resources"):
         from otelkit import _providers  # noqa: PLC0415  loads the SDK, only once telemetry is wanted
         from otelkit.pipeline import Pipeline  # noqa: PLC0415  the same
-    from otelkit.metrics import publish_zeros  # noqa: PLC0415  keeps the import of otelkit light
+    from otelkit import _exceptions  # noqa: PLC0415  keeps the import of otelkit light
+    from otelkit.integrations import _request  # noqa: PLC0415  the same
+    from otelkit.metrics import publish_zeros  # noqa: PLC0415  the same
 
     existing = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
     inherited = _inherited(existing)
@@ -307,6 +309,7 @@ def _set_up(settings: Settings, objects: Objects, *, vacant: bool = False) -> Te
     )
     pipeline.publish(telemetry.meter_provider.get_meter("otelkit", version("otelkit")))
     publish_zeros()
+    _exceptions.install(telemetry.meter_provider, _request.current_route)
     _propagate(settings)
     if not vacant:
         telemetry.verdicts = tuple(_instrument(telemetry, objects.integrations))

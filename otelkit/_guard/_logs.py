@@ -9,6 +9,7 @@ from opentelemetry._logs import NoOpLogger, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk import _logs as sdk_logs
 
+from otelkit._exceptions import told
 from otelkit._guard._values import (
     attributes_of,
     carried,
@@ -132,9 +133,10 @@ class _Logger(sdk_logs.Logger):
         if record is not None:
             super().emit(_plain_record(record))
             return
-        if exception is not None and not is_readable(exception):
-            attributes = {**exception_attributes(exception), **(attributes_of(attributes) or {})}
-            exception = None
+        if exception is not None:
+            attributes = {**told(exception), **(attributes_of(attributes) or {})}
+            if not is_readable(exception):
+                attributes, exception = {**exception_attributes(exception), **attributes}, None
         try:
             super().emit(
                 timestamp=instant(timestamp),
@@ -163,9 +165,11 @@ def _plain_record(record: Any) -> Any:
     plain.severity_number, plain.severity_text = _severity(record.severity_number), line(record.severity_text)
     plain.body, plain.attributes = _body(record.body), attributes_of(record.attributes)
     plain.event_name = line(record.event_name)
-    if plain.exception is not None and not is_readable(plain.exception):
-        plain.attributes = {**exception_attributes(plain.exception), **(plain.attributes or {})}
-        plain.exception = None
+    if plain.exception is not None:
+        plain.attributes = {**told(plain.exception), **(plain.attributes or {})}
+        if not is_readable(plain.exception):
+            plain.attributes = {**exception_attributes(plain.exception), **plain.attributes}
+            plain.exception = None
     return plain
 
 

@@ -11,6 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 
+from otelkit._exceptions import told
 from otelkit._guard._values import (
     LIST_LIMIT,
     PLAIN,
@@ -89,11 +90,15 @@ class _Span(sdk_trace.Span):
     def record_exception(
         self, exception: Any, attributes: Any = None, timestamp: Any = None, escaped: bool = False
     ) -> None:
+        given = attributes_of(attributes)
+        if super().is_recording() and (found := told(exception, self)):
+            super().set_attributes(found)
+            given = {**found, **(given or {})}
         if is_readable(exception):
-            super().record_exception(exception, attributes_of(attributes), instant(timestamp), escaped)
+            super().record_exception(exception, given, instant(timestamp), escaped)
         else:
             described = {**exception_attributes(exception), "exception.escaped": str(bool(escaped))}
-            self.add_event("exception", {**described, **(attributes_of(attributes) or {})}, timestamp)
+            self.add_event("exception", {**described, **(given or {})}, timestamp)
 
     @never_raises
     def end(self, end_time: Any = None) -> None:

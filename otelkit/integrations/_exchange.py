@@ -23,7 +23,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otelkit import _propagation
+from otelkit import _exceptions, _propagation
 from otelkit.integrations import _request, _routes
 
 if TYPE_CHECKING:
@@ -123,7 +123,6 @@ class Exchange(_request.RequestState):
         "_websocket",
         "closed",
         "excluded",
-        "route",
     )
 
     def __init__(
@@ -145,7 +144,6 @@ class Exchange(_request.RequestState):
         self._around: Context | None = None
         self._attributes: dict[str, str | int] = {}
         self._request_id = self._outer = ""
-        self.route: str | None = None
         self._status: int | None = None
         self._error: BaseException | None = None
         self._recorded: list[BaseException] = []
@@ -243,6 +241,12 @@ class Exchange(_request.RequestState):
         elif self.span is not None:
             self.span.set_attribute("http.route", template)
             self.span.update_name(f"{self._span_method} {template}")
+
+    def template(self) -> str | None:
+        """Return the template of the route; asks the framework where no hook of ours has told yet."""
+        if self.route is None and not self.closed:
+            self._settle_route()
+        return self.route
 
     def exclude(self) -> bool:
         """Leave no telemetry of this request, nor of what it calls; returns True."""
@@ -462,6 +466,9 @@ class Exchange(_request.RequestState):
     def _record(self, exception: Exception) -> None:
         outcome, _ = self._outcome(exception)
         fields = self._event({key: value for key, value in outcome.items() if key != "error.type"})
+        span = self._find_span()
+        if (found := _exceptions.told(exception, span)) and span is not None:
+            span.set_attributes(found)
         name = "websocket.connection.failed" if self._websocket else "http.request.failed"
         error = (type(exception), exception, exception.__traceback__)
         self._inside(lambda: _exception_log.error(name, exc_info=error, extra=fields))

@@ -25,12 +25,18 @@ class RequestState:
 
     Args:
         span: The request's server span; None as long as the framework that makes it did not tell.
+        route: The full template of its route; None as long as it is not known.
         statements: Database statements so far; threads of one request share it, so it is close, not exact, where they
             run statements at the same moment.
     """
 
     span: Span | None = None
+    route: str | None = None
     statements: int = 0
+
+    def template(self) -> str | None:
+        """Return the template of the request's route, as far as it can be known by now."""
+        return self.route
 
 
 _current: ContextVar[RequestState | None] = ContextVar("otelkit_request", default=None)
@@ -44,6 +50,12 @@ def begin(state: RequestState | None) -> Token[RequestState | None]:
 def end(token: Token[RequestState | None]) -> None:
     """Count for the request before again; takes what `begin` returned, in the same context."""
     _current.reset(token)
+
+
+def current_route() -> str | None:
+    """Return the route template of the request that the running code belongs to; None outside of requests."""
+    state = _current.get()
+    return None if state is None else state.template()
 
 
 def current() -> RequestState | None:

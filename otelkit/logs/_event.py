@@ -19,7 +19,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from structlog.contextvars import get_contextvars
 
-from otelkit import _propagation, _retold
+from otelkit import _exceptions, _propagation, _retold
 from otelkit._sanitise import ITEM_LIMIT, clean, head_and_tail, shown, text, type_name
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ class Event:
             self.fields["exception.type"] = text(type_name(kind))
             self.fields["exception.message"] = text(shown(error))
             self.fields["exception.stacktrace"] = head_and_tail(text(formatted(kind, error, stack), None))
+            self.fields |= _exceptions.told(error)
 
     def add_stack(self, stack: object) -> None:
         """Add where the call came from, as `stack_info=True` asks."""

@@ -371,6 +371,7 @@ class TestTheApplicationsConfiguration:
             "exception.type",
             "exception.message",
             "exception.stacktrace",
+            "exception.fingerprint",
         }
         if printed:
             assert not heard.roads.stdout
@@ -415,7 +416,8 @@ class TestTheApplicationsConfiguration:
             except ValueError:
                 structlog.get_logger().exception("m")
         assert '"locals"' in stream.getvalue()
-        assert set(heard.record.attributes) == {"exception.type", "exception.message", "exception.stacktrace"}
+        told = {"exception.type", "exception.message", "exception.stacktrace", "exception.fingerprint"}
+        assert set(heard.record.attributes) == told
         assert "'s3cret-local'" not in heard.record.attributes["exception.stacktrace"]
 
     def test_an_exception_given_outside_of_its_handler(self) -> None:
