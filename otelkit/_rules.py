@@ -101,6 +101,17 @@ _BRACKETED = (
     r"|\{(?:[^{}\n]|\{[^{}\n]*+\}?)*+\}?"
     r"|\((?:[^()\n]|\([^()\n]*+\)?)*+\)?)"
 )
+_STRING = r"\"(?:[^\"\\\n]|\\.)*+\"?|'(?:[^'\\\n]|\\.)*+'?"
+
+
+def _nested(depth: int) -> str:
+    """Write what reads brackets within brackets, with strings in them; what lies deeper ends with its line."""
+    inner = r"[\[({][^\n]*+"
+    for _ in range(depth):
+        inner = rf"[\[({{](?:[^\[\](){{}}\n\"']|{_STRING}|{inner})*+[\])}}]?"
+    return inner
+
+
 _BARE = (
     r"((?:[^\s\"'&,;)}\]<>\\]|\\(?![\"'])|[\"')}\]](?=\w)|[<>](?=\w)|;(?![ \t]|[\w.-]{1,64}=|\Z)"
     r"|,(?![ \t]|[\"'\w.-]{1,64}[=:]|\Z)|&(?![\w.\-\[\]%]{1,64}=|\Z)|[;,&](?=[;,&]))++)"
@@ -149,6 +160,11 @@ _LONG_WORD = 20
 
 def _is_assigned(match: re.Match[str]) -> bool:
     return _assigned(match, words_too=True)
+
+
+def _is_given(match: re.Match[str]) -> bool:
+    """Tell whether this is a value that was passed, and not the source that passes it."""
+    return not _source_line(match.string, match.start())
 
 
 def _is_token_assigned(match: re.Match[str]) -> bool:
@@ -560,6 +576,42 @@ RULES: tuple[Rule, ...] = (
         pattern=r"with args beginning with: ([^\n]++)",
         hints=("with args beginning with: ",),
         needs=_ASSIGNS,
+    ),
+    Rule(
+        name="query-argument",
+        about="A command that Redis does not know, where more than a command may be in it",
+        pattern=r"(?i:\bunknown (?:sub)?command:? [\"'`](?![a-z._|]{1,24}[\"'`])([^\"'`\n]++))",
+        hints=("command",),
+        needs=_QUOTES,
+        re2_pattern=r"(?i:\bunknown (?:sub)?command:? [\"'`]([^\"'`\n]+))",
+    ),
+    Rule(
+        name="query-argument",
+        about="Arguments of the command of a pipeline, in an error of redis-py",
+        pattern=r"Command # \d{1,9} \((?:[A-Za-z._]{1,24} )?+((?s:.*?))(?:\) of pipeline caused error|\Z)",
+        hints=("command # ",),
+        needs=("(",),
+        re2_pattern=r"Command # \d{1,9} \((?:[A-Za-z._]{1,24} )?([^\n]*?)\) of pipeline caused error",
+    ),
+    Rule(
+        name="task-arguments",
+        about="Arguments of a call or task, as Celery and many others show them: `args=(...)`, `'kwargs': {...}`",
+        pattern=rf"(?<![\w.*])(?:kw)?args(?:repr)?{_SEPARATOR}{_NOTHING}(?:{_QUOTED}|({_nested(6)}))",
+        hints=("args",),
+        needs=_ASSIGNS,
+        check=_is_given,
+        re2_pattern=(
+            r"(?:kw)?args(?:repr)?(?:\\*[\"'])?[ \t]*[=:][ \t]*"
+            r"([\[({][^\[\](){}\n]*[\])}]?|\"[^\"\n]+|'[^'\n]+)"
+        ),
+    ),
+    Rule(
+        name="message-body",
+        about="What could not be decoded, as Python shows the error",
+        pattern=rf"Unicode(?:De|En)codeError\(\\{{0,7}}['\"][\w.-]{{1,40}}\\{{0,7}}['\"], (?:{_QUOTED})",
+        hints=("codeerror(",),
+        needs=_QUOTES,
+        re2_pattern=r"Unicode(?:De|En)codeError\(\\*['\"][\w.-]{1,40}\\*['\"], b?\\*['\"]([^'\"\n]+)",
     ),
     Rule(
         name="validation-input",

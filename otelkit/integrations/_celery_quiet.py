@@ -2,7 +2,7 @@
 
 Its broker and result backend speak Redis, a dozen commands a task, which would be as many spans and most of them traces
 of their own (E-23). Their clients come from one method each, and suppress instrumentation while they work; clients of
-the application are others. Its log quotes arguments, results and return values: told without them.
+the application are others.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from otelkit import _retold
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,10 +21,6 @@ _log = logging.getLogger("otelkit")
 
 _CLIENTS = {"kombu.transport.redis": "Channel._get_client", "celery.backends.redis": "RedisBackend._get_client"}
 """The methods that name the class of a client, by module."""
-_LOGS = ("celery.app.trace", "celery.worker.strategy")
-_GIVEN = ("args", "kwargs", "return_value")
-_HIDDEN = frozenset({"data"})
-"""The field in which those logs repeat what their messages are made of."""
 
 _on: list[bool] = []
 _hooked: list[str] = []
@@ -35,8 +29,6 @@ _hooked: list[str] = []
 def install() -> None:
     """Keep it quiet, now or when it is imported."""
     _on[:] = [True]
-    for name in _LOGS:
-        logging.getLogger(name).addFilter(_without_values)
     for module in _CLIENTS:
         if module not in _hooked:
             _hooked.append(module)
@@ -46,8 +38,6 @@ def install() -> None:
 def uninstall() -> None:
     """Leave it alone from now on."""
     _on.clear()
-    for name in _LOGS:
-        logging.getLogger(name).removeFilter(_without_values)
 
 
 def _hook(module: Any) -> None:
@@ -101,16 +91,3 @@ def _quiet_pipeline(pipeline: type) -> type:
 
     Quiet.__name__, Quiet.__qualname__, Quiet.__module__ = pipeline.__name__, pipeline.__qualname__, pipeline.__module__
     return Quiet
-
-
-def _without_values(record: logging.LogRecord) -> bool:
-    """Tell a record of Celery's about a task without the values that it was given, or gave: a filter."""
-    given = record.args
-    if isinstance(given, dict):
-        shown = {**given, **{key: "[...]" for key in _GIVEN if key in given}}
-        try:
-            message = str(record.msg) % shown
-        except Exception:  # noqa: BLE001  a format of the application's own that does not fit
-            message = str(record.msg)
-        _retold.retell(record, message, _HIDDEN)
-    return True

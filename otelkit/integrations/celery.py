@@ -6,7 +6,7 @@ between Celery's `task_prerun` and `task_postrun`, which it sends in any case. B
 `before_task_publish` lets a program add to the headers of a message: arguments and signatures are never touched.
 
 What a worker counts, its main process counts (`_celery_worker`); who measures queues: `_celery_queues`; what stays
-unseen: `_celery_quiet`; how children of a pool end: `_celery_pool`.
+unseen: `_celery_quiet`; what Celery's own lines say: `_celery_lines`; how children of a pool end: `_celery_pool`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from otelkit import _propagation
 from otelkit._sanitise import type_name
 from otelkit.errors import SettingsError
-from otelkit.integrations import Verdict, _celery_quiet, _celery_worker
+from otelkit.integrations import Verdict, _celery_lines, _celery_quiet, _celery_worker
 from otelkit.integrations._celery_queues import Queues
 from otelkit.integrations._celery_worker import SENT, destination
 
@@ -110,6 +110,7 @@ class CeleryIntegration:
         self._hooks.active = self._hooks.queues.active = True
         _celery_worker.install(wiring.meter_provider)
         _celery_quiet.install()
+        _celery_lines.install()
         if options is not None:
             self._hooks.propagate, self._hooks.queues.measures = options.propagate, options.queue_depth
         reason = f"Celery {installed} by its signals and headers"
@@ -121,6 +122,7 @@ class CeleryIntegration:
             self._hooks.active = self._hooks.queues.active = False
         _celery_worker.uninstall()
         _celery_quiet.uninstall()
+        _celery_lines.uninstall()
 
 
 def _release(text: str) -> tuple[int, ...]:

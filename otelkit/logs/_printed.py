@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from otelkit import _retold
 from otelkit._sanitise import clean, shown
 from otelkit.logs import _event, _roads
 
@@ -32,7 +33,7 @@ def redacted(record: logging.LogRecord, redactor: Redactor) -> logging.LogRecord
         redactor: Knows what is secret.
     """
     try:
-        copied = copy.copy(record)
+        copied = _as_retold(copy.copy(record))
         fields = vars(copied)
         for key in fields.keys() - _event.RECORD:
             fields[key] = told(redactor, key, fields[key])
@@ -43,6 +44,16 @@ def redacted(record: logging.LogRecord, redactor: Redactor) -> logging.LogRecord
         about = record.name, record.levelno, record.pathname, record.lineno
         return logging.LogRecord(*about, "log.redaction.failed", (), None, record.funcName)
     return copied
+
+
+def _as_retold(record: logging.LogRecord) -> logging.LogRecord:
+    """Have a copy of a record say what is told instead of it, if anything is."""
+    instead = _retold.retold(record)
+    if instead is not None:
+        record.msg, record.args = instead.message, ()
+        for name in instead.hidden:
+            vars(record).pop(name, None)
+    return record
 
 
 def redacted_event_dict(given: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
@@ -126,7 +137,7 @@ class Lines:
     """Stands in for the `format` method of a handler, and redacts the line that this makes.
 
     Args:
-        handler: A server's own handler.
+        handler: A server's own handler, or Celery's.
         redactor: Returns what knows the secrets at that moment; None where lines stay as they are.
     """
 
@@ -136,9 +147,11 @@ class Lines:
 
     def __call__(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        line = self._format(record)
         redactor = self._redactor()
-        return line if redactor is None else redactor.text(line)
+        if redactor is None:
+            return self._format(record)
+        other = _retold.retold(record) is not None
+        return redactor.text(self._format(_as_retold(copy.copy(record)) if other else record))
 
     @classmethod
     def redact(cls, handler: logging.Handler, redactor: Callable[[], Redactor | None]) -> None:

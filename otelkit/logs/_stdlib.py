@@ -37,6 +37,8 @@ _DEVICES = {
 }
 """What containers give to `FileHandler` to have a log on their output."""
 _NESTING = 3
+_CELERYS = ("celery.utils.log", "celery.app.log")
+"""Where the formatters are that Celery gives to its own handlers; one that a person configured has another."""
 
 
 @dataclass
@@ -198,7 +200,8 @@ def _take(active: Active, logger: logging.Logger, record: logging.LogRecord, sho
             _replaced.mark(shown)
         for handler in audience.servers:
             handler.addFilter(_replaced)  # once, however often it is added
-            _printed.Lines.redact(handler, _redactor)
+    for handler in (*audience.servers, *audience.celerys):
+        _printed.Lines.redact(handler, _redactor)
     return not _is_extra(logger, record.levelno)
 
 
@@ -281,12 +284,14 @@ class Audience:
         handlers: All of them.
         console: Whether one of them writes to stdout or stderr for the application.
         servers: Those by which a server writes its own lines to stdout or stderr.
+        celerys: Those that Celery set up by itself, whose lines stay.
         bridge: Whether one of them exports records through OpenTelemetry by itself.
     """
 
     handlers: list[logging.Handler] = field(default_factory=list)
     console: bool = False
     servers: list[logging.Handler] = field(default_factory=list)
+    celerys: list[logging.Handler] = field(default_factory=list)
     bridge: bool = False
 
     @classmethod
@@ -305,6 +310,8 @@ class Audience:
     def add(self, logger: logging.Logger, handler: logging.Handler) -> None:
         """Add a handler of one of the loggers that a record passes."""
         self.handlers.append(handler)
+        if type(handler.formatter).__module__ in _CELERYS:
+            self.celerys.append(handler)
         if _is_bridge(handler):
             self.bridge = True
         elif console(handler) is None:
