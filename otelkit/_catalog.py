@@ -80,7 +80,6 @@ _REQUEST: Final[Mapping[str, Values]] = {
     "http.response.status_code": int,
     "http.route": str,
     "url.scheme": str,
-    "network.protocol.name": str,
     "network.protocol.version": str,
     "error.type": str,
 }

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from otelkit._resolution import fed_by
 from otelkit._rules import RULES
 from otelkit._variables import OWN_DEFAULTS, VARIABLES, feeding
+from otelkit.ops._markdown import code, codes, sentence, table
+from otelkit.ops._telemetry_page import render_telemetry_reference
 from otelkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,26 +81,12 @@ _LIMITS = """\
 """
 
 
-def _code(text: str) -> str:
-    return f"`{text}`" if text else "unset"
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    columns = list(header)
-    lines = [columns, ["---"] * len(columns), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
-
-
 def _default(variable: Variable) -> str:
     if variable.kind is None or variable.refused:
         return ""
     if variable.default == variable.specified:
-        return _code(variable.default)
-    return f"{_code(variable.default)} ([not {_code(variable.specified)}](#defaults-that-differ))"
+        return code(variable.default)
+    return f"{code(variable.default)} ([not {code(variable.specified)}](#defaults-that-differ))"
 
 
 def _honoured(variable: Variable) -> str:
@@ -108,8 +96,8 @@ def _honoured(variable: Variable) -> str:
 
 def _variable_row(variable: Variable) -> list[str]:
     kind = variable.kind.label if variable.kind else ""
-    text = f"{_sentence(variable.meaning)} {_sentence(variable.note)}".strip()
-    return [_code(variable.name), text, kind, _default(variable), _honoured(variable)]
+    text = f"{sentence(variable.meaning)} {sentence(variable.note)}".strip()
+    return [code(variable.name), text, kind, _default(variable), _honoured(variable)]
 
 
 def _groups() -> dict[str, list[Variable]]:
@@ -125,24 +113,24 @@ def _argument_rows() -> Iterable[list[str]]:
         annotation = re.sub(r"^InitVar\[(.*)\]$", r"\1", str(parameter.annotation)).removesuffix(" | None")
         variables = dict.fromkeys(row.name for field in fed_by(name) for row in feeding(field))
         yield [
-            _code(name),
-            _code(annotation),
+            code(name),
+            code(annotation),
             " ".join(documented[name].split()),
-            ", ".join(map(_code, variables)),
+            ", ".join(map(code, variables)),
         ]
 
 
 def render_settings_reference() -> str:
     """Render `docs/reference/settings.md`: every argument, every variable, and every default that is our own."""
-    own = _table(
+    own = table(
         ("Variable", "Here", "Elsewhere", "Why"),
         (
-            [_code(row.name), _code(row.default), _code(row.specified), OWN_DEFAULTS[row.name].reason]
+            [code(row.name), code(row.default), code(row.specified), OWN_DEFAULTS[row.name].reason]
             for row in VARIABLES
             if row.name in OWN_DEFAULTS
         ),
     )
-    arguments = _table(("Argument", "Type", "Meaning", "Variables"), _argument_rows())
+    arguments = table(("Argument", "Type", "Meaning", "Variables"), _argument_rows())
     parts = [
         _INTRODUCTION,
         f"## Defaults that differ\n\nFrom the specification's, or from the Python SDK's where it has none.\n\n{own}\n",
@@ -150,13 +138,9 @@ def render_settings_reference() -> str:
         "## Variables\n",
     ]
     for title, variables in _groups().items():
-        table = _table(("Variable", "Meaning", "Value", "Default", "Honoured"), map(_variable_row, variables))
-        parts.append(f"### {title}\n\n{table}\n")
+        rows = table(("Variable", "Meaning", "Value", "Default", "Honoured"), map(_variable_row, variables))
+        parts.append(f"### {title}\n\n{rows}\n")
     return "\n".join(parts)
-
-
-def _codes(words: Iterable[str]) -> str:
-    return ", ".join(map(_code, words))
 
 
 def render_redaction_reference() -> str:
@@ -167,11 +151,11 @@ def render_redaction_reference() -> str:
     parts = [
         _REDACTION,
         "## By key\n",
-        _table(("Rule", "What goes", "Words"), ([_code(r.name), _sentence(r.about), _codes(r.keys)] for r in whole)),
+        table(("Rule", "What goes", "Words"), ([code(r.name), sentence(r.about), codes(r.keys)] for r in whole)),
         "\n## By place\n",
-        _table(("Rule", "What goes", "Keys"), ([_code(r.name), _sentence(r.about), _codes(r.places)] for r in placed)),
+        table(("Rule", "What goes", "Keys"), ([code(r.name), sentence(r.about), codes(r.places)] for r in placed)),
         "\n## By pattern\n",
-        _table(("Rule", "What goes", "RE2"), ([_code(r.name), _sentence(r.about), r.re2] for r in patterns)),
+        table(("Rule", "What goes", "RE2"), ([code(r.name), sentence(r.about), r.re2] for r in patterns)),
         "",
         _LIMITS,
     ]
@@ -181,6 +165,7 @@ def render_redaction_reference() -> str:
 RENDERERS: Mapping[str, Callable[[], str]] = {
     "docs/reference/settings.md": render_settings_reference,
     "docs/reference/redaction.md": render_redaction_reference,
+    "docs/reference/telemetry.md": render_telemetry_reference,
 }
 """Each generated file, relative to the repository, and what it holds."""
 
