@@ -43,14 +43,14 @@ ALL = [
     for per_child in children
     for launched, protocol in ((True, "http/protobuf"), (False, "grpc"))
     for broker in ("redis", "rabbitmq")
-]
+] + [Cell(hijack=False), Cell(pool="threads", hijack=False)]
 FEW = [
     Cell(),
     Cell(launched=False, protocol="grpc", per_child=20),
     Cell(per_child=1, tasks=6),
     Cell(broker="rabbitmq", per_child=20, protocol="grpc"),
     Cell(pool="threads", launched=False, broker="rabbitmq"),
-    Cell(pool="solo"),
+    Cell(pool="solo", hijack=False),
 ]
 IN_FULL = os.environ.get("CELERY_CELLS") == "all"
 CELLS = ALL if IN_FULL else FEW

@@ -95,6 +95,7 @@ class Cell:
         protocol: OTLP's.
         per_child: Tasks after which a child is replaced; 0 for never.
         tasks: How many it is given.
+        hijack: Celery replaces the handlers of the root logger, as it does by default.
     """
 
     pool: str = "prefork"
@@ -103,12 +104,14 @@ class Cell:
     protocol: str = "http/protobuf"
     per_child: int = 0
     tasks: int = TASKS
+    hijack: bool = True
 
     def __str__(self) -> str:
         """Return what a test's name shows."""
         launch = "launcher" if self.launched else "configure"
         protocol = self.protocol.partition("/")[0]
-        return f"{self.pool}-{launch}-{self.broker}-{protocol}-per-child-{self.per_child}-{self.tasks}"
+        logs = "" if self.hijack else "-own-logging"
+        return f"{self.pool}-{launch}-{self.broker}-{protocol}-per-child-{self.per_child}-{self.tasks}{logs}"
 
 
 class Worker:
@@ -137,7 +140,7 @@ class Worker:
         self.process = Process(
             [LAUNCHER, *command] if cell.launched else command,
             folder=folder,
-            env={**environment, "TASKS_PER_CHILD": str(cell.per_child)},
+            env={**environment, "TASKS_PER_CHILD": str(cell.per_child), "HIJACK": "yes" if cell.hijack else "no"},
             name="worker",
             stop_within=STARTS,
         )

@@ -24,6 +24,13 @@ app.conf.update(
     task_publish_retry=False,
 )
 
+if os.environ.get("HIJACK") == "no":
+    app.conf.worker_hijack_root_logger = False
+    logging.basicConfig(level=logging.INFO)
+
+if "START_METHOD" in os.environ:
+    app.conf.worker_pool_start_method = os.environ["START_METHOD"]
+
 if "QUEUE" in os.environ:
     app.conf.task_default_queue = os.environ["QUEUE"]
 
