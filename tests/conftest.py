@@ -89,11 +89,16 @@ def _unchanged_environment() -> Iterator[None]:
     assert telemetry_variables() == before
 
 
-@pytest.fixture
-def fresh_reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what other tests said on stderr, and give the `opentelemetry` logger back afterwards."""
-    monkeypatch.setattr(_stderr, "_said", {})
+@pytest.fixture(autouse=True)
+def _unchanged_reports() -> Iterator[None]:
+    """Give the `opentelemetry` logger back: where one does not propagate as a test begins, pytest listens to it."""
     logger = logging.getLogger("opentelemetry")
     before = (list(logger.handlers), logger.propagate)
     yield
     logger.handlers[:], logger.propagate = before
+
+
+@pytest.fixture
+def fresh_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what other tests said on stderr."""
+    monkeypatch.setattr(_stderr, "_said", {})
