@@ -42,7 +42,7 @@ class Span:
         about: What it lasts from and to.
         kinds: As OpenTelemetry has them.
         scopes: Instrumentation scopes that make it.
-        names: Patterns of its name, the first one that its attributes fill.
+        names: Patterns of its name; its attributes fill one of them.
         always: Keys that every one has.
         sometimes: Keys that some have, and when.
         links: What it links to, and the keys of that link.
@@ -217,7 +217,7 @@ _EXCEPTION: Final = ("exception.type", "exception.message", "exception.stacktrac
 SUBJECTS: Final = (
     Subject(
         title="HTTP servers",
-        about="FastAPI, and any ASGI application in `otelkit.TelemetryMiddleware`. Duration and active requests are "
+        about="FastAPI, and any ASGI application in `TelemetryMiddleware`. Duration and active requests are "
         "FastAPI's own from 0.142 on, under the same names.",
         metrics=(
             "http.server.request.duration",
@@ -230,14 +230,19 @@ SUBJECTS: Final = (
                 about="A request, from its arrival to the last piece of the response",
                 kinds=("SERVER",),
                 scopes=("fastapi", "otelkit.integrations.asgi"),
-                names=("{http.request.method} {http.route}", "{http.request.method}"),
+                names=(
+                    "{http.request.method} {http.route}",
+                    "{http.request.method}",
+                    "HTTP {http.route}",
+                    "HTTP",
+                ),
                 always=("http.request.method", "url.path", "url.scheme", "network.protocol.version"),
                 sometimes={
                     **_REQUEST,
                     "server.address": "the Host header can be read",
                     "server.port": "the same",
                     "url.query": "there is one",
-                    "http.request.method_original": "the method is `_OTHER`; the span's name begins with `HTTP` then",
+                    "http.request.method_original": "the method is `_OTHER`: the name begins with `HTTP` then",
                     "otelkit.db.statements": "it sent statements to a database",
                     "otelkit.sampling.forced": "its caller did not sample it, and it failed",
                     "exception.fingerprint": "the exception was recorded on it",
