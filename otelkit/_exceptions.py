@@ -9,6 +9,7 @@ An exception counts once per trace, when the first span or log tells of it (docs
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -99,6 +100,13 @@ def told(exception: object, span: Span | None = None) -> dict[str, str]:
         say_once("exceptions", f"an exception has no fingerprint: {type(error).__name__}. Said once.")
         return {}
     return {FINGERPRINT: fingerprint}
+
+
+def stands_for(copy: object, original: object) -> None:
+    """Have the same told of an exception as of the one that it was made from. Never raises."""
+    if copy is not original and isinstance(copy, BaseException) and told(original):
+        with contextlib.suppress(Exception):  # an exception may be of any shape
+            vars(copy)[_MARK] = vars(original)[_MARK]
 
 
 def _count(fingerprint: str) -> None:

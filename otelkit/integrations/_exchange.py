@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import uuid
 from contextvars import ContextVar
 from time import perf_counter
@@ -399,6 +400,8 @@ class Exchange(_request.RequestState):
         try:
             self._settle_route()
             outcome, failed = self._outcome(error)
+            if failed and error is None and self._error is None:
+                self._mark(sys.exception())  # a framework that answers a failure does so while it handles it
             self._count_statements()
             if self.span is not None and self._source is None:
                 self.span.set_attributes(outcome)
@@ -466,12 +469,16 @@ class Exchange(_request.RequestState):
     def _record(self, exception: Exception) -> None:
         outcome, _ = self._outcome(exception)
         fields = self._event({key: value for key, value in outcome.items() if key != "error.type"})
-        span = self._find_span()
-        if (found := _exceptions.told(exception, span)) and span is not None:
-            span.set_attributes(found)
+        self._mark(exception)
         name = "websocket.connection.failed" if self._websocket else "http.request.failed"
         error = (type(exception), exception, exception.__traceback__)
         self._inside(lambda: _exception_log.error(name, exc_info=error, extra=fields))
+
+    def _mark(self, exception: BaseException | None) -> None:
+        """Put the fingerprint of what failed on the server span, unless that has ended."""
+        span = self._find_span()
+        if span is not None and span.is_recording() and isinstance(exception, Exception):
+            span.set_attributes(_exceptions.told(exception, span))
 
     def _inside(self, act: Callable[[], object]) -> None:
         """Act with the server span as the current one and the request id bound, whatever the application left."""

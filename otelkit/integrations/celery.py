@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +29,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from otelkit import _propagation
+from otelkit import _exceptions, _propagation
 from otelkit._sanitise import type_name
 from otelkit.errors import SettingsError
 from otelkit.integrations import Verdict, _celery_lines, _celery_quiet, _celery_worker
@@ -205,6 +206,7 @@ class _Hooks:
             signals.before_task_publish.connect(self.addressed, weak=False)
             signals.task_prerun.connect(self.started, weak=False)
             signals.task_postrun.connect(self.ended, weak=False)
+            signals.task_failure.connect(self.raised, weak=False)
             signals.worker_init.connect(self.worker_begins, weak=False)
             signals.worker_process_init.connect(self.child_begins, weak=False)
         except Exception:  # noqa: BLE001  runs inside the application's `import celery`
@@ -379,6 +381,14 @@ class _Hooks:
         except Exception:  # noqa: BLE001  never into a worker
             self._note()
 
+    def raised(self, exception: Any = None, **_: Any) -> None:
+        """Know an exception again that Celery is about to log: Celery's `task_failure`.
+
+        Of one that cannot be pickled that is a copy of another type.
+        """
+        if self.active:
+            _exceptions.stands_for(exception, sys.exception())
+
     def _describe_end(self, span: Span, task: Any, retval: Any, state: str | None) -> None:
         # Celery names no state where a task left by what is no `Exception` (SystemExit, a soft kill).
         span.set_attribute("celery.task.state", (state or "FAILURE").lower())
@@ -388,6 +398,7 @@ class _Hooks:
         expected = getattr(task, "throws", ()) or ()
         if not isinstance(retval, tuple(expected) if isinstance(expected, list | tuple) else expected):
             span.set_status(_ERROR)
+            span.set_attributes(_exceptions.told(retval, span))
 
     def _note(self) -> None:
         """Say once that a hook failed, where a developer may look; called from an `except` clause."""

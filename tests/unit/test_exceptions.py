@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import functools
+import logging
 import os
 import pickle
 import re
@@ -16,19 +17,33 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry import trace
+from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from starlette.applications import Starlette
+from starlette.requests import Request  # noqa: TC002  FastAPI evaluates annotations
+from starlette.responses import Response
+from starlette.routing import Route
 
+import otelkit
 from otelkit import _exceptions, _guard
 from otelkit._exceptions import FINGERPRINT, told
+from otelkit.integrations import Wiring
+from otelkit.integrations.asgi import TelemetryMiddleware
+from otelkit.integrations.fastapi import FastAPIIntegration, FastAPIOptions
 from otelkit.redact import Redactor
+from otelkit.settings import Settings
 from support import poison
+from support.calls import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from otelkit.testing import Captel
 
 LIBRARY = "/usr/lib/python3/site-packages/library/core.py"
 OTHER = 'def call(function, *given):\n    "Call what is given, as a framework does."\n    return function(*given)\n'
@@ -548,3 +563,142 @@ print(os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]), seen)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["1", "1"]
+
+
+# -- where it is told --------------------------------------------------------------------------------------------------
+
+
+tracer = trace.get_tracer("shop")
+
+
+def pay(text: str) -> None:
+    with tracer.start_as_current_span("pay"):
+        raise ValueError(text)
+
+
+def shop() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/orders/{number}")
+    def read(number: int) -> int:
+        return number
+
+    @app.post("/orders/{number}/payment")
+    def settle(number: int) -> None:
+        pay(f"card of {number}")
+
+    @app.post("/orders/{number}/refund")
+    async def refund(number: int) -> None:
+        try:
+            pay(f"card of {number}")
+        except ValueError:
+            logging.getLogger("shop").exception("refund failed")
+
+    return app
+
+
+def starlette_shop() -> Starlette:
+    def settle(_: Request) -> None:
+        pay("card")
+
+    return Starlette(routes=[Route("/orders/{number}/payment", settle, methods=["POST"])])
+
+
+def answering_shop() -> FastAPI:
+    app = shop()
+
+    @app.exception_handler(ValueError)
+    def answer(_: Request, __: Exception) -> Response:
+        return Response(status_code=503)
+
+    return app
+
+
+@pytest.fixture
+def fastapi(captel: Captel) -> Iterator[None]:  # noqa: ARG001  its providers are the global ones
+    """Instrument FastAPI for a test."""
+    integration = FastAPIIntegration()
+    wiring = Wiring(
+        settings=Settings(environ={}),
+        tracer_provider=trace.get_tracer_provider(),
+        meter_provider=metrics.get_meter_provider(),
+    )
+    integration.install(wiring, FastAPIOptions())
+    yield
+    integration.uninstall()
+
+
+@pytest.mark.usefixtures("fastapi")
+@pytest.mark.parametrize("app", [shop(), TelemetryMiddleware(starlette_shop())], ids=["FastAPI", "TelemetryMiddleware"])
+def test_spans_and_log_of_an_unhandled_exception_have_one_fingerprint_and_count_once(captel: Captel, app: Any) -> None:
+    fetch(app, "/orders/7/payment", method="POST")
+    inner, server = captel.span("pay"), captel.span(kind="SERVER")
+    fingerprint = inner.attributes[FINGERPRINT]
+    assert inner.events[0].attributes[FINGERPRINT] == fingerprint
+    assert server.attributes[FINGERPRINT] == fingerprint
+    assert captel.log(logger="otelkit.exceptions").attributes[FINGERPRINT] == fingerprint
+    (counted,) = captel.metrics("otelkit.exceptions")
+    assert counted.value == 1
+    assert counted.attributes == {FINGERPRINT: fingerprint, "http.route": "/orders/{number}/payment"}
+
+
+@pytest.mark.usefixtures("fastapi")
+def test_the_same_failure_has_the_same_fingerprint_again_and_a_handled_one_counts_too(captel: Captel) -> None:
+    app = shop()
+    for number in (1, 2):
+        fetch(app, f"/orders/{number}/payment", method="POST")
+    fetch(app, "/orders/3/refund", method="POST")
+    settled, refunded = [
+        captel.metric("otelkit.exceptions", http_route=f"/orders/{{number}}/{way}") for way in ("payment", "refund")
+    ]
+    assert (settled.value, refunded.value) == (2, 1)
+    assert len(captel.metrics("otelkit.exceptions")) == 2
+    logged = captel.log("refund failed").attributes[FINGERPRINT]
+    assert logged == captel.spans("pay")[-1].attributes[FINGERPRINT]
+    assert FINGERPRINT not in captel.spans(kind="SERVER")[-1].attributes  # the request was answered well
+
+
+@pytest.mark.usefixtures("fastapi")
+def test_the_exception_that_is_answered_with_a_failure_is_on_the_server_span(captel: Captel) -> None:
+    assert fetch(answering_shop(), "/orders/7/payment", method="POST").status == 503
+    fingerprint = captel.span("pay").attributes[FINGERPRINT]
+    assert captel.span(kind="SERVER").attributes[FINGERPRINT] == fingerprint
+    assert captel.metric("otelkit.exceptions").value == 1
+
+
+@pytest.mark.usefixtures("fastapi")
+def test_a_request_without_an_exception_tells_nothing_of_any(captel: Captel) -> None:
+    fetch(shop(), "/orders/7")
+    assert captel.metrics("otelkit.exceptions") == []
+    assert FINGERPRINT not in captel.span(kind="SERVER").attributes
+
+
+@pytest.mark.parametrize("logger", [logging.getLogger("shop"), structlog.get_logger(), otelkit.get_logger("shop")])
+def test_every_logger_tells_it(captel: Captel, orders: dict[str, Any], logger: Any) -> None:
+    error = fails(orders["place"], "secret-text")
+    logger.error("order.failed", exc_info=error)
+    record = captel.log("order.failed")
+    assert record.attributes[FINGERPRINT] == of(error)
+    assert captel.metric("otelkit.exceptions").value == 1
+
+
+def test_the_logs_api_and_spans_tell_it_too(captel: Captel, orders: dict[str, Any]) -> None:
+    error = fails(orders["place"])
+    emitter = _logs.get_logger("shop")
+    emitter.emit(body="by argument", exception=error)
+    emitter.emit(_logs.LogRecord(body="by record", exception=error))
+    with tracer.start_as_current_span("work") as span:
+        span.record_exception(error, {"attempt": 2})
+    span.record_exception(error)  # ended: says nothing, counts nothing
+    (event,) = captel.span("work").events
+    told_of = [record.attributes for record in captel.logs()] + [captel.span("work").attributes, event.attributes]
+    assert [each[FINGERPRINT] for each in told_of] == [of(error)] * 4
+    assert event.attributes["attempt"] == 2
+    assert captel.metric("otelkit.exceptions").value == 1
+
+
+def test_no_secret_of_an_exception_is_in_its_fingerprint(captel: Captel) -> None:
+    with contextlib.suppress(ValueError):
+        pay("password=tr0ub4dor&3")
+    assert captel.metric("otelkit.exceptions").value == 1
+    captel.assert_no_secret("tr0ub4dor&3")
