@@ -98,13 +98,15 @@ def database() -> None:
 
 @app.get("/redis")
 def redis() -> None:
-    """Run commands that work, one that Redis does not know, a pipeline, and wait for a connection in vain."""
+    """Run commands that work, two that do not, a pipeline, and wait for a connection in vain."""
     for operation in (cache.lookup(), cache.lookup(), cache.store(), cache.drop()):
         with operation as lookup:
             if client.set("user:1:cart", "x"):
                 lookup.hit()
     with contextlib.suppress(redis_py.ResponseError):
         client.execute_command("NOSUCHCOMMAND")  # type: ignore[no-untyped-call]  # redis-py's
+    with contextlib.suppress(redis_py.ResponseError):
+        client.lpush("user:1:cart", "x")
     pipeline = client.pipeline()
     pipeline.get("a")
     pipeline.get("b")
