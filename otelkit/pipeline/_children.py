@@ -63,10 +63,14 @@ class Children:
 
     Args:
         limit: Attribute sets of one instrument that are told apart, all children together.
+        within: Seconds after which a child hands a measurement over at the latest: it may be killed.
+        lost: Told, in a child, of points that could not be handed over.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, within: float, lost: Callable[[int], object]) -> None:
+        self.within = within
         self._limit = limit
+        self._lost = lost
         self._incoming, self._outgoing = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._incoming.settimeout(0)
         with contextlib.suppress(OSError):
@@ -77,14 +81,10 @@ class Children:
         with contextlib.suppress(RuntimeError):  # no thread to be had: each collection reads what has come
             self._thread.start()
 
-    def parent(self, lost: Callable[[int], object]) -> Parent:
-        """Return, in a child, the way to the process that forked it.
-
-        Args:
-            lost: Told of points that could not be handed over.
-        """
+    def parent(self) -> Parent:
+        """Return, in a child, the way to the process that forked it."""
         self._incoming.close()  # so that a child whose parent is gone is told so, and does not wait
-        return Parent(self._outgoing, lost)
+        return Parent(self._outgoing, self._lost)
 
     def merged(self, data: MetricsData | None) -> MetricsData | None:
         """Add what children told to one collection of the process itself, as of the same time.
@@ -250,11 +250,11 @@ class _Shared:
                 self._grow(key, point)
             else:
                 seen = self.sources.setdefault(pid, {})
-                before = seen.get(key)
+                before: Any = seen.get(key)
                 seen[key] = point
-                if metric.data.is_monotonic:
+                if _only_grows(metric):
                     value: Any = point
-                    grown = value.value - (before.value if before is not None else 0)  # type: ignore[union-attr]  # a sum's
+                    grown = value.value - (0 if before is None else before.value)
                     self._grow(key, replace(value, value=max(0, grown)))
 
     def _grow(self, key: Hashable, point: DataPointT) -> None:
@@ -288,7 +288,7 @@ class _Shared:
             self.points = {}
         elif not isinstance(self.metric.data, Gauge):
             self.sources = {pid: seen for pid, seen in self.sources.items() if _lives(pid)}
-            if not self.metric.data.is_monotonic:  # type: ignore[union-attr]  # histograms are deltas
+            if not _only_grows(self.metric):
                 levels: dict[Hashable, DataPointT] = {}
                 for seen in self.sources.values():
                     for key, point in seen.items():
@@ -311,8 +311,12 @@ def _is_delta(metric: Metric) -> bool:
     return getattr(metric.data, "aggregation_temporality", None) is AggregationTemporality.DELTA
 
 
+def _only_grows(metric: Metric) -> bool:
+    return bool(getattr(metric.data, "is_monotonic", False))
+
+
 def _identity(metric: Metric) -> Hashable:
-    kind = (type(metric.data), getattr(metric.data, "is_monotonic", None), _is_delta(metric))
+    kind = (type(metric.data), _only_grows(metric), _is_delta(metric))
     return metric.name, metric.unit, metric.description, kind
 
 

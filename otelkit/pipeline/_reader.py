@@ -62,7 +62,6 @@ class Reader(MetricReader):
         self._provider: Callable[[], MeterProvider | None] = lambda: None
         self._closed = False
         self._children: Children | None = None
-        self._inherited: Children | None = None
         self._renew()
         self._start()
         if hasattr(os, "register_at_fork"):
@@ -90,8 +89,7 @@ class Reader(MetricReader):
             self._thread = thread
 
     def _run(self) -> None:
-        stop = self._stop
-        while not stop.wait(self._interval):
+        while not self._stop.wait(self._interval):
             self._gather(_COLLECTION_TIMEOUT)
 
     def _gather(self, timeout_millis: float) -> bool:
@@ -168,29 +166,16 @@ class Reader(MetricReader):
         if self._children is not None:
             self._children.close()
 
-    def adopt_children(self, limit: int) -> None:
-        """Tell what children that are forked from now on measure as this process's own, if they `join_parent`.
+    def adopt_children(self, limit: int, *, within: float, lost: Callable[[int], object]) -> None:
+        """Tell what children that are forked from now on measure as this process's own.
 
         Args:
             limit: Attribute sets of one instrument that are told apart, all children together.
+            within: Seconds after which a child hands a measurement over at the latest: it may be killed.
+            lost: Told, in a child, of points that could not be handed over.
         """
         if self._children is None and not self._closed:
-            self._children = Children(limit)
-
-    def join_parent(self, *, within: float, lost: Callable[[int], object]) -> None:
-        """Hand what this child measures to the process that forked it, where that adopts its children.
-
-        Args:
-            within: Seconds after which a measurement is handed over at the latest: a child may be killed.
-            lost: Told of points that could not be handed over.
-        """
-        inherited, self._inherited = self._inherited, None
-        if inherited is None:
-            return
-        self._parent = inherited.parent(lost)
-        self._stop.set()
-        self._stop, self._interval = threading.Event(), min(self._interval, within)
-        self._start()
+            self._children = Children(limit, within=within, lost=lost)
 
     def _set_meter_provider(self, meter_provider: MeterProvider) -> None:
         super()._set_meter_provider(meter_provider)
@@ -210,9 +195,12 @@ class Reader(MetricReader):
         To be called in the child before it measures anything (`os.register_at_fork`). The thread is started at once:
         nothing tells a reader of a first measurement.
         """
-        # A child of a child belongs to nobody: it tells its own.
-        self._inherited, self._children = self._children, None
         self._renew()
+        # A child of a child belongs to nobody: it tells its own.
+        adopting, self._children = self._children, None
+        if adopting is not None:
+            self._parent = adopting.parent()
+            self._interval = min(self._interval, adopting.within)
         collect: Any = self._collect
         consumer: Any = getattr(collect, "__self__", None)
         if hasattr(consumer, "add_metric_reader"):

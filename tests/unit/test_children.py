@@ -40,16 +40,15 @@ class App:
         self.last = self.meter.create_gauge("last")
         self.meter.create_observable_counter("ticks", [lambda _: [Observation(10 * self.level)]])
         self.meter.create_observable_up_down_counter("memory", [lambda _: [Observation(self.level)]])
-        self.reader.adopt_children(limit)
+        self.reader.adopt_children(limit, within=NEVER, lost=self.lost.append)
 
     def fork(self, *acts: Callable[[], object], final: bool = True) -> int:
-        """Run a child that joins this process and tells after each act; it ends, or hangs on to be killed."""
+        """Run a child that tells after each act; it ends, or hangs on to be killed."""
         pid = os.fork()
         if pid:
             return pid
         try:
             self.reader.renew_in_child()
-            self.reader.join_parent(within=NEVER, lost=self.lost.append)
             for act in acts:
                 act()
                 self.reader.force_flush()
@@ -176,7 +175,7 @@ def test_children_wait_for_nobody_where_nobody_reads(app: App) -> None:
     with children._lock:  # as if the process that forked them stood still
         pids = [app.fork(lambda: [app.orders.add(1, {"n": n}) for n in range(4_000)]) for _ in range(2)]
         ended: list[int] = []
-        waiting = threading.Thread(target=lambda: [ended.append(os.waitpid(pid, 0)[1]) for pid in pids])
+        waiting = threading.Thread(target=lambda: ended.extend(os.waitpid(pid, 0)[1] for pid in pids))
         waiting.start()
         waiting.join(WITHIN)
     assert len(ended) == 2
@@ -185,18 +184,7 @@ def test_children_wait_for_nobody_where_nobody_reads(app: App) -> None:
 def test_a_child_of_a_child_tells_its_own(app: App) -> None:
     def fork_again() -> None:
         app.reader.renew_in_child()
-        app.reader.join_parent(within=NEVER, lost=app.lost.append)
         app.orders.add(7)
 
     app.run(fork_again)
     assert "orders" not in app.told()
-
-
-def test_without_an_adopting_parent_nothing_changes() -> None:
-    app = App()
-    app.reader._children.close()  # type: ignore[union-attr]  # made above
-    app.reader._children = None
-    app.reader.join_parent(within=NEVER, lost=app.lost.append)
-    app.orders.add(1)
-    assert app.told()["orders"] == 1
-    app.reader.shutdown()
