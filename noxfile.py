@@ -350,7 +350,7 @@ def demo(session: nox.Session) -> None:
     """Show real requests as stories; `-- --once` stops after the first ones."""
     install(session, f"{built_wheel(session)}[all]", "--requirement", str(ROOT / "examples" / "requirements.txt"))
     session.chdir(session.create_tmp())
-    # Ctrl-C reaches the demo as well: it gets the time that stopping its services may take.
+    # Ctrl-C reaches the demo as well: it gets the time that stopping its processes may take.
     session.run("python", str(ROOT / "examples" / "demo.py"), *session.posargs, interrupt_timeout=15)
 
 

@@ -1,9 +1,9 @@
-"""Shows otelkit at work: two real services, real orders, their stories, and whether everything arrived.
+"""Shows otelkit at work: a shop of four processes, real orders, their stories, and whether everything arrived.
 
     python examples/demo.py           runs on until Ctrl-C, and tells what you order
-    python examples/demo.py --once    stops after its own orders: exit code 0 if every hop and count is right, else 1
+    python examples/demo.py --once    stops after its own visits: exit code 0 if every hop and count is right, else 1
 
-The services get your `OTEL_*` variables, except those that say where to send: everything goes to the receiver in here.
+The processes get your `OTEL_*` variables, except those that say where to send: everything goes to the receiver in here.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _demo import hops
+from _demo.customers import FAILED, RETRIED, visits
 from _demo.hops import Evidence
-from _demo.orders import FAILED, PLACED, place
 from _demo.report import Report
 from _demo.services import ServiceError, Services
 from otelkit.otlp.receiver import Receiver
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
-    from _demo.orders import Kind, Order
+    from _demo.customers import Kind, Visit
 
-_ARRIVAL = 10.0  # seconds that telemetry may take; metrics are sent every second, the rest sooner
+_ARRIVAL = 20.0  # seconds: retries pause for one, beat for five, metrics are sent every second, the rest sooner
 _QUIET = 1.0  # seconds after a request until its story is told: spans and logs come in batches
 _LOOK = 0.25  # seconds between two looks
 
 
 def main() -> int:
     """Run the demo and return its exit code."""
-    parser = argparse.ArgumentParser(description="Two services, real orders, and all that they tell.")
+    parser = argparse.ArgumentParser(description="A shop, real orders, and all that they tell.")
     parser.add_argument(
-        "--once", action="store_true", help="stop after the demo's own orders; exit 1 if a hop is broken"
+        "--once", action="store_true", help="stop after the demo's own visits; exit 1 if a hop is broken"
     )
     once = parser.parse_args().once
     take_signals()
@@ -48,11 +48,11 @@ def main() -> int:
     try:
         with running() as (receiver, services):
             report.places(receiver, services)
-            right, orders = show(report, receiver, services)
+            right, made = show(report, receiver, services)
             if once:
                 return 0 if right else 1
             report.running_on(services)
-            follow(report, receiver, services, told={order.trace_id for order in orders})
+            follow(report, receiver, services, told={visit.trace_id for visit in made})
     except ServiceError as error:
         report.line(str(error), "bold red")
         return 1
@@ -81,30 +81,31 @@ def running() -> Iterator[tuple[Receiver, Services]]:
         yield receiver, services
 
 
-def show(report: Report, receiver: Receiver, services: Services) -> tuple[bool, list[Order]]:
-    """Place orders, tell two of them, compare both sides; return whether all is right, and the orders."""
-    orders = list(place(services.all["shop"].url))
-    report.orders(orders)
+def show(report: Report, receiver: Receiver, services: Services) -> tuple[bool, list[Visit]]:
+    """Let customers come, tell two orders, compare both sides; return whether all is right, and the visits."""
+    made = list(visits(services.all["api"].url))
+    report.visits(made)
 
-    receiver.wait_for(lambda: hops.first_broken(Evidence.gather(orders, services.all, receiver)) is None, _ARRIVAL)
-    evidence = Evidence.gather(orders, services.all, receiver)
+    receiver.wait_for(lambda: hops.first_broken(Evidence.gather(made, services.all, receiver)) is None, _ARRIVAL)
+    evidence = Evidence.gather(made, services.all, receiver)
 
-    report.heading("One order that crossed both services")
-    report.story(receiver, last(orders, PLACED).trace_id)
+    report.heading("One order that crossed every process, and was confirmed on the second try")
+    report.story(receiver, last(made, RETRIED).trace_id)
     report.heading("One order that failed")
-    report.story(receiver, last(orders, FAILED).trace_id)
+    report.story(receiver, last(made, FAILED).trace_id)
     report.table(hops.table(evidence))
+    report.business(hops.business(evidence))
     broken = hops.first_broken(evidence)
     report.verdict(broken)
     if broken is not None:
         for service in services.all.values():
             report.errors(service)
-    return broken is None, orders
+    return broken is None, made
 
 
-def last(orders: list[Order], kind: Kind) -> Order:
-    """Return the last order of a kind: by then the services are warm."""
-    return [order for order in orders if order.kind is kind][-1]
+def last(made: list[Visit], kind: Kind) -> Visit:
+    """Return the last visit of a kind: by then the services are warm."""
+    return [visit for visit in made if visit.kind is kind][-1]
 
 
 def follow(report: Report, receiver: Receiver, services: Services, told: set[str]) -> NoReturn:

@@ -9,21 +9,21 @@ from rich.rule import Rule
 from rich.text import Text
 
 from _demo import hops
-from _demo.orders import KINDS
-from _demo.services import APPS
+from _demo.customers import KINDS
+from _demo.services import HOST
 from otelkit.ops import story
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from _demo.customers import Visit
     from _demo.hops import Count, Hop
-    from _demo.orders import Order
     from _demo.services import Service, Services
     from otelkit.otlp.receiver import Receiver
 
 _MOST_PROBLEMS = 5
-# Columns of the table: what is counted, and one number.
-_LABELS, _NUMBER = 44, 8
+# Columns of the tables: what is counted, and one service.
+_LABELS, _SERVICE = 45, 8
 
 
 class Report:
@@ -49,23 +49,24 @@ class Report:
 
     def opening(self) -> None:
         """Say what will be seen."""
-        self.line("otelkit: two services, real orders, and all that they tell", "bold")
+        self.line("otelkit: a shop of four processes, real orders, and all that they tell", "bold")
         self.line()
-        self.line("Starting the receiver and the services ...", "dim")
+        self.line("Starting the receiver, Redis and the shop ...", "dim")
 
     def places(self, receiver: Receiver, services: Services) -> None:
         """Say what runs where."""
         rows = [("receiver", receiver.http_url, "OTLP, in this process")]
-        rows += [(name, service.url, f"uvicorn {APPS[name]}") for name, service in services.all.items()]
+        rows += [("redis", f"redis://{HOST}:{services.redis}", "cache and broker")]
+        rows += [(name, service.url, service.command) for name, service in services.all.items()]
         self.line()
         for name, url, what in rows:
             self.line(Text.assemble((f"  {name:<10}", "bold"), f"{url:<26}", (what, "dim")))
 
-    def orders(self, orders: Sequence[Order]) -> None:
-        """Say what was ordered and how the shop answered."""
-        self.heading(f"{len(orders)} orders")
+    def visits(self, visits: Sequence[Visit]) -> None:
+        """Say what customers wanted and how the shop answered."""
+        self.heading(f"{len(visits)} visits of customers")
         for kind in KINDS:
-            answers = sorted({order.status for order in orders if order.kind is kind})
+            answers = sorted({visit.status for visit in visits if visit.kind is kind})
             mark = self._mark(right=answers == [kind.status])
             shown = (f"{' '.join(map(str, answers)):<5}", "bold")
             self.line(Text.assemble("  ", mark, f" {kind.times} {kind.outcome:<10}", shown, (kind.why, "dim")))
@@ -80,25 +81,33 @@ class Report:
             self.line(f"Nothing arrived of trace {trace_id or '(none was named)'}.", "bold red")
 
     def table(self, counts: Sequence[Count]) -> None:
-        """Put what was sent beside what arrived, by service."""
-        self.heading("What was sent, and what arrived")
-        services = dict.fromkeys(count.service for count in counts)
-        self.line(" " * _LABELS + "".join(f"{service:>{2 * _NUMBER}}" for service in services), "bold")
-        self.line(" " * _LABELS + f"{'sent':>{_NUMBER}}{'arrived':>{_NUMBER}}" * len(services), "dim")
+        """Put what was sent beside what arrived, by service: one number where both are the same."""
+        self.heading("What was sent, and what of it arrived")
+        services = list(dict.fromkeys(count.service for count in counts))
+        self.line(" " * _LABELS + "".join(f"{service:>{_SERVICE}}" for service in services), "bold")
         before = ""
-        for arrived_as in dict.fromkeys(count.arrived_as for count in counts):
-            row = [count for count in counts if count.arrived_as == arrived_as]
-            sent_as = row[0].sent_as
+        for sent_as, arrived_as in dict.fromkeys((count.sent_as, count.arrived_as) for count in counts):
+            row = {
+                count.service: count for count in counts if (count.sent_as, count.arrived_as) == (sent_as, arrived_as)
+            }
             label = f"  {'' if sent_as == before else sent_as:<11}{self._arrow} {arrived_as}"
             line = Text(f"{label:<{_LABELS}}")
-            for count in row:
-                line.append(f"{count.sent:>{_NUMBER}}{count.arrived:>{_NUMBER}}", "" if count.right else "bold red")
-            self.line(line.append("  ").append_text(self._mark(right=all(count.right for count in row))))
+            for service in services:
+                line.append_text(_cell(row[service]))
+            self.line(line.append(" ").append_text(self._mark(right=all(count.right for count in row.values()))))
             before = sent_as
+
+    def business(self, counts: Sequence[Count]) -> None:
+        """Put what the customers know beside what the shop has counted."""
+        self.heading("What the customers know, and what the shop counted")
+        for count in counts:
+            line = Text(f"  {count.arrived_as:<24}{count.sent_as:<{_LABELS + _SERVICE - 26}}")
+            line.append_text(Text(f"{count.service:>{_SERVICE}}", "dim")).append_text(_cell(count, 2 * _SERVICE))
+            self.line(line.append(" ").append_text(self._mark(right=count.right)))
 
     def verdict(self, broken: tuple[Hop, list[str]] | None) -> None:
         """List the hops up to the first broken one, and say what is wrong there."""
-        self.heading("Every hop of every order")
+        self.heading("Every hop of every visit")
         for hop in hops.HOPS:
             good = broken is None or hop is not broken[0]
             told = (hop.right, "dim") if good else ("broken", "bold red")
@@ -125,14 +134,22 @@ class Report:
 
     def running_on(self, services: Services) -> None:
         """Say what the user can do now."""
-        shop = services.all["shop"]
+        shop = services.all["api"]
         order = """-H 'content-type: application/json' -d '{"sku": "teapot"}'"""
-        self.heading("Your turn: the services run on until Ctrl-C")
+        self.heading("Your turn: the shop runs on until Ctrl-C")
         self.line(f"  curl -i {shop.url}/orders \\")
         self.line(f"       {order}")
         self.line()
         for name, service in services.all.items():
-            self.line(Text.assemble((f"  {name:<10}", "bold"), f"{service.url}/docs"))
+            if service.url:
+                self.line(Text.assemble((f"  {name:<10}", "bold"), f"{service.url}/docs"))
         self.line(Text.assemble(("  logs      ", "bold"), f"{shop.folder}/*.log"))
         self.line()
-        self.line("What you order is told here. Try 100 samovars, or the card 'diners'.", "dim")
+        self.line("What you order is told here. Try 100 samovars, or the cards mastercard, amex, diners.", "dim")
+
+
+def _cell(count: Count, width: int = _SERVICE) -> Text:
+    """Write what was counted: nothing where there was nothing, both sides where they differ."""
+    if count.right:
+        return Text(f"{count.sent or '':>{width}}")
+    return Text(f"{f'{count.sent}/{count.arrived}':>{width}}", "bold red")

@@ -1,1 +1,1 @@
-"""An example of two services that call each other: the shop takes orders, the payment service charges them."""
+"""An example shop: an API that takes orders, a payment service that charges them, a worker that confirms, and beat."""

@@ -1,16 +1,19 @@
-"""The shop's database: products with their stock, and orders."""
+"""The shop's tables, and the URL of their database: the API asks it with asyncio, the worker without."""
 
 import os
-from collections.abc import AsyncIterator
-from typing import Annotated
+from datetime import UTC, datetime
 
-from fastapi import Depends
-from sqlalchemy import ForeignKey, func, insert, select
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy import URL, DateTime, ForeignKey, func, insert, make_url, select
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-engine = create_async_engine(os.environ.get("SHOP_DATABASE_URL", "sqlite+aiosqlite:///shop.db"))
-open_session = async_sessionmaker(engine, expire_on_commit=False)
+DATABASE = make_url(os.environ.get("SHOP_DATABASE_URL", "sqlite:///shop.db"))
+"""SQLite, or PostgreSQL as `postgresql+psycopg://`, whose driver does both."""
+
+
+def asyncio_url() -> URL:
+    """Return the URL of the same database for asyncio."""
+    return DATABASE.set(drivername="sqlite+aiosqlite") if DATABASE.drivername == "sqlite" else DATABASE
 
 
 class Base(DeclarativeBase):
@@ -37,17 +40,20 @@ class Order(Base):
     quantity: Mapped[int]
     amount: Mapped[int]
     status: Mapped[str] = mapped_column(default="reserved")
+    created: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=lambda: datetime.now(UTC))
 
 
-async def _session() -> AsyncIterator[AsyncSession]:
-    async with open_session() as session:
-        yield session
+class User(Base):
+    """Somebody who signed up; of the password, only what `users.scrambled` makes of it."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    password: Mapped[bytes]
 
 
-Session = Annotated[AsyncSession, Depends(_session)]
-
-
-async def create() -> None:
+async def create(engine: AsyncEngine) -> None:
     """Create the tables, and something to sell."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
