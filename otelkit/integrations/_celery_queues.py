@@ -43,7 +43,7 @@ class Queues:
     def __init__(self, meter_provider: MeterProvider, interval: float) -> None:
         self.active = False
         self.measures = True
-        self._interval = interval
+        self._interval = min(interval, threading.TIMEOUT_MAX)
         self._used: dict[str, None] = {}
         self._depths: dict[str, tuple[int, float]] = {}
         self._worker_app: Any = None
