@@ -208,14 +208,18 @@ class _Hooks:
             signals.task_postrun.connect(self.ended, weak=False)
             signals.task_failure.connect(self.raised, weak=False)
             signals.worker_init.connect(self.worker_begins, weak=False)
+            signals.worker_ready.connect(self.worker_is_ready, weak=False)
             signals.worker_process_init.connect(self.child_begins, weak=False)
         except Exception:  # noqa: BLE001  runs inside the application's `import celery`
             self._note()
 
-    def worker_begins(self, sender: Any = None, **_: Any) -> None:
+    def worker_begins(self, **_: Any) -> None:
         """Know that this process is a worker: Celery's `worker_init`."""
+        self._worker_pid = os.getpid()
+
+    def worker_is_ready(self, sender: Any = None, **_: Any) -> None:
+        """Measure its queues: Celery's `worker_ready`, once its pool is forked and all that a broker needs imported."""
         try:
-            self._worker_pid = os.getpid()
             self.queues.consumes(sender.app)
         except Exception:  # noqa: BLE001  never into a worker
             self._note()
