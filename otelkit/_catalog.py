@@ -35,6 +35,13 @@ RESOURCE_LABELS: Final = (
 )
 """Attributes of the resource that become labels of every series, pushed or scraped."""
 
+RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
+    "db.client.": {"db.system": "db.system.name"},
+    "redis.client.": {"db.system": "db.system.name"},
+}
+"""By the beginning of an instrument's name: attributes that libraries (redis-py 8, where it measures itself) still call
+as the conventions did before they were stable, and what they are called."""
+
 _BYTES: Final = (0.0, 128.0, 512.0, 2048.0, 8192.0, 32768.0, 131072.0, 524288.0, 2097152.0, 8388608.0, 33554432.0)
 _CALLS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # semantic conventions, as are DURATIONS
 _WAITS: Final = (*_CALLS, 30.0)  # where SQLAlchemy gives up by default

@@ -18,6 +18,7 @@ from itertools import count
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
+from otelkit._catalog import RENAMED
 from otelkit._guard._values import PLAIN_LABELS, attributes_of, label
 from otelkit._stderr import say_once
 
@@ -122,6 +123,7 @@ class Series:
         self._sets: dict[Hashable, None] = {}
         self._full: frozenset[Hashable] | None = None
         self._never = NEVER_LABELS.get(name, frozenset())
+        self._renamed = next((keys for group, keys in RENAMED.items() if name.startswith(group)), _NOTHING)
         self._seen: frozenset[str] | None = None
         _renewed.add(self)
 
@@ -177,9 +179,9 @@ class Series:
     def _labels(self, given: Any) -> dict[str, Any]:
         """Make labels of what was given: values that can be told apart, none of a stranger's choice, no secret."""
         labels = attributes_of(given, PLAIN_LABELS, label) or {}
-        redactor, never = self.bounds.redactor, self._never
+        redactor, never, renamed = self.bounds.redactor, self._never, self._renamed
         return {
-            key: value if redactor is None else _redacted(redactor, key, value)
+            renamed.get(key, key): value if redactor is None else _redacted(redactor, key, value)
             for key, value in labels.items()
             if key not in never
         }

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from otelkit.testing import Captel
     from support.database import Captured
 
 LANE = "redis"
@@ -382,6 +383,23 @@ def test_where_redis_py_measures_by_itself_nothing_is_counted_twice(client: Clie
         client("get", "a")
         assert seen.names == ["GET"]
         assert operations(seen) == {}
+    finally:
+        observability.reset_observability_instance()
+
+
+def test_what_redis_py_measures_by_itself_has_the_names_of_the_conventions(
+    server: redis_server.RedisServer, captel: Captel
+) -> None:
+    observability = pytest.importorskip("redis.observability")
+    observability.get_observability_instance().init(
+        observability.OTelConfig(metric_groups=[observability.MetricGroup.COMMAND])
+    )
+    try:
+        with redis.Redis.from_url(server.url()) as plain:
+            plain.get("a")
+        named = captel.metric("db.client.operation.duration", db_operation_name="GET", db_system_name="redis")
+        assert named.count == 1
+        assert [reading for reading in captel.metrics() if "db.system" in reading.attributes] == []
     finally:
         observability.reset_observability_instance()
 

@@ -391,6 +391,25 @@ class TestRedaction:
         assert redactor.asked == 2
 
 
+class TestLabelsOfOtherNames:
+    @pytest.mark.parametrize("name", ["db.client.operation.duration", "redis.client.errors"])
+    def test_names_from_before_the_conventions_were_stable_are_those_of_today(self, name: str) -> None:
+        metrics = Metrics()
+        counter = metrics.meter.create_counter(name)
+        for key in ("db.system", "db.system.name"):
+            for _ in range(2):
+                counter.add(1, {key: "redis", "server.port": 6379})
+        assert metrics.points(name) == [({"db.system.name": "redis", "server.port": 6379}, 4)]
+
+    def test_what_is_observed_is_renamed_and_an_applications_own_is_not(self) -> None:
+        metrics = Metrics()
+        told = [Observation(2, {"db.system": "redis"})]
+        for name in ("db.client.connection.count", "shop.connections"):
+            metrics.meter.create_observable_gauge(name, callbacks=[lambda _: told])
+        assert metrics.points("db.client.connection.count") == [({"db.system.name": "redis"}, 2)]
+        assert metrics.points("shop.connections") == [({"db.system": "redis"}, 2)]
+
+
 class TestLabelsOfAStrangersChoice:
     @pytest.mark.parametrize("name", NEVER_LABELS)
     def test_the_host_is_no_label_of_a_server_metric(self, name: str) -> None:
