@@ -594,6 +594,13 @@ RULES: tuple[Rule, ...] = (
         re2_pattern=r"Command # \d{1,9} \((?:[A-Za-z._]{1,24} )?([^\n]*?)\) of pipeline caused error",
     ),
     Rule(
+        name="query-argument",
+        about="Arguments of a command that a cluster of Redis does not know where to send",
+        pattern=r"specifying target nodes\.\\{0,7}\s?n?Command: \((?:'[A-Za-z._]{1,24}', )?+([^\n]++)",
+        hints=("specifying target nodes.",),
+        needs=_ASSIGNS,
+    ),
+    Rule(
         name="task-arguments",
         about="Arguments of a call or task, as Celery and many others show them: `args=(...)`, `'kwargs': {...}`",
         pattern=rf"(?<![\w.*])(?:kw)?args(?:repr)?{_SEPARATOR}{_NOTHING}(?:{_QUOTED}|({_nested(6)}))",

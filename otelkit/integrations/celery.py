@@ -6,7 +6,8 @@ between Celery's `task_prerun` and `task_postrun`, which it sends in any case. B
 `before_task_publish` lets a program add to the headers of a message: arguments and signatures are never touched.
 
 What a worker counts, its main process counts (`_celery_worker`); who measures queues: `_celery_queues`; what stays
-unseen: `_celery_quiet`; what Celery's own lines say: `_celery_lines`; how children of a pool end: `_celery_pool`.
+unseen: `_celery_quiet`; what Celery's own lines say: `_celery_lines`; how children of a pool end:
+`_celery_pool`; what keeps gRPC alive beside Celery's way to fork: `_celery_descriptors`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from otelkit import _exceptions, _propagation
 from otelkit._sanitise import type_name
 from otelkit.errors import SettingsError
-from otelkit.integrations import Verdict, _celery_lines, _celery_quiet, _celery_worker
+from otelkit.integrations import Verdict, _celery_descriptors, _celery_lines, _celery_quiet, _celery_worker
 from otelkit.integrations._celery_queues import Queues
 from otelkit.integrations._celery_worker import SENT, destination
 
@@ -112,6 +113,7 @@ class CeleryIntegration:
         _celery_worker.install(wiring.meter_provider)
         _celery_quiet.install()
         _celery_lines.install()
+        _celery_descriptors.install()
         if options is not None:
             self._hooks.propagate, self._hooks.queues.measures = options.propagate, options.queue_depth
         reason = f"Celery {installed} by its signals and headers"

@@ -223,6 +223,7 @@ class _HTTP:
     def __init__(self, signal: Signal) -> None:
         self._signal = signal
         self._open: tuple[int, Any, Any, dict[str, Any]] | None = None
+        self._inherited: list[object] = []
 
     def send(self, body: bytes, timeout: float) -> Answer:
         packed = _packed(body, self._signal.compression)
@@ -260,6 +261,10 @@ class _HTTP:
         if self._open is None or self._open[0] != os.getpid():
             import requests  # noqa: PLC0415  loaded by `open_transport`
 
+            if self._open is not None:
+                # The parent's is not let go: whoever forked may have closed its descriptors (Celery's beat does), and
+                # it would close what has their numbers now.
+                self._inherited.append(self._open)
             signal, prepared = self._signal, None
             if signal.credential_provider:
                 session = _provided(signal.credential_provider)

@@ -12,8 +12,11 @@ import hashlib
 import json
 import re
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OPAQUE = "opaque"  # no shape, as most passwords: nobody knows it by itself
 API_KEY = "api key"
@@ -26,8 +29,14 @@ CONNECTION = "connection string"
 CLOUD_KEY = "cloud key"
 
 SOURCE_LINE = "exception: password in the source line of a frame"
-_WRITTEN = {SOURCE_LINE: "hunter2SourceLineOfAFrame"}
-"""Secrets that stand in the application's source, where careless people leave them; the others are made."""
+BROKER_PASSWORD = "hunter2OfRedisAndRabbitMQ"
+_WRITTEN = {
+    SOURCE_LINE: "hunter2SourceLineOfAFrame",
+    "redis: password of the server": BROKER_PASSWORD,
+    "tasks: password of the broker": BROKER_PASSWORD,
+}
+"""Secrets that stand in the application's source, where careless people leave them, or that two places have; the
+others are made."""
 DATABASES = ("sqlite", "aiosqlite", "psycopg", "asyncpg")
 POSTGRES = ("psycopg", "asyncpg")
 
@@ -51,7 +60,29 @@ _POSTGRES = {
     "type error, bound value": OPAQUE,
 }
 
-PLACES: dict[str, str] = {
+REDIS_CLIENTS = ("sync", "asyncio", "cluster")
+_REDIS = {
+    "key": OPAQUE,
+    "key with known words": OPAQUE,
+    "value": OPAQUE,
+    "field of a hash": OPAQUE,
+    "value of a pipeline": OPAQUE,
+    "value of a transaction": OPAQUE,
+    "channel": OPAQUE,
+    "message": OPAQUE,
+    "script": OPAQUE,
+    "key of a script": OPAQUE,
+    "argument of a script": OPAQUE,
+    "error of a script": EMAIL,
+    "argument of a failing command": OPAQUE,
+    "argument of a failing pipeline": OPAQUE,
+    "argument of a failing transaction": OPAQUE,
+    "name of an unknown command": OPAQUE,
+    "argument of an unknown command": OPAQUE,
+    "unknown subcommand": OPAQUE,
+}
+
+SERVICE: dict[str, str] = {
     # What a client sends.
     "header: authorization, bearer": OPAQUE,
     "header: authorization, basic": OPAQUE,
@@ -93,6 +124,12 @@ PLACES: dict[str, str] = {
     # What a database is told, and what it says.
     **{f"sql, {database}: {what}": kind for database in DATABASES for what, kind in _SQL.items()},
     **{f"sql, {database}: {what}": kind for database in POSTGRES for what, kind in _POSTGRES.items()},
+    # What Redis is told, and what it says.
+    **{f"redis, {client}: {what}": kind for client in REDIS_CLIENTS for what, kind in _REDIS.items()},
+    "redis: password of the server": OPAQUE,
+    "redis: wrong password": OPAQUE,
+    "redis: password in the url of a server that is gone": OPAQUE,
+    "redis: url that is logged": OPAQUE,
     # What is raised.
     "exception: password": OPAQUE,
     "exception: e-mail": EMAIL,
@@ -189,7 +226,75 @@ PLACES: dict[str, str] = {
     # What a process starts with.
     "environment: headers of the exporter": OPAQUE,
 }
-"""Each place where a secret is planted, and its kind."""
+"""Each place where the service handles a secret, and its kind."""
+
+PREFORK_ONLY = (
+    "tasks: argument of a killed task",
+    "tasks: argument of a task out of time",
+    "tasks: argument of a stopped task",
+)
+"""What only children of a pool can have: threads are not killed."""
+
+TASKS: dict[str, str] = {
+    # What tasks are given, and give.
+    "tasks: positional argument": OPAQUE,
+    "tasks: keyword argument": OPAQUE,
+    "tasks: result": OPAQUE,
+    "tasks: result that cannot be encoded": OPAQUE,
+    "tasks: header": OPAQUE,
+    "tasks: stamp": OPAQUE,
+    "tasks: argument of a later task": OPAQUE,
+    "tasks: argument of a scheduled task": OPAQUE,
+    "tasks: argument of a chain": OPAQUE,
+    "tasks: argument of a later link": OPAQUE,
+    "tasks: argument of a group": OPAQUE,
+    "tasks: argument of a chord": OPAQUE,
+    "tasks: argument of a chord's body": OPAQUE,
+    "tasks: failure in a chord": OPAQUE,
+    "tasks: argument of an errback": OPAQUE,
+    "tasks: argument of an expired task": OPAQUE,
+    "tasks: argument of a revoked task": OPAQUE,
+    **dict.fromkeys(PREFORK_ONLY, OPAQUE),
+    # How tasks end.
+    "tasks: argument of a failing task": OPAQUE,
+    "tasks: local variable of a failing task": OPAQUE,
+    "tasks: exception": OPAQUE,
+    "tasks: exception, e-mail": EMAIL,
+    "tasks: exception, cause": OPAQUE,
+    "tasks: exception that is expected": EMAIL,
+    "tasks: exception that cannot be pickled": OPAQUE,
+    "tasks: reason of a retry": OPAQUE,
+    "tasks: argument of a retry": OPAQUE,
+    "tasks: argument of a task that gives up": OPAQUE,
+    "tasks: reason of a rejection": OPAQUE,
+    # What is in messages that are not understood.
+    "tasks: name of an unknown task": EMAIL,
+    "tasks: argument of an unknown task": OPAQUE,
+    "tasks: keyword argument of an unknown task": OPAQUE,
+    "tasks: header of an unknown task": OPAQUE,
+    "tasks: body of an unknown message": OPAQUE,
+    "tasks: header of an unknown message": OPAQUE,
+    "tasks: body that cannot be decoded": OPAQUE,
+    "tasks: body of a task that cannot be decoded": OPAQUE,
+    "tasks: body of a pickled task": OPAQUE,
+    "tasks: body of an invalid task": OPAQUE,
+    "tasks: argument of a task with a wrong time": OPAQUE,
+    # What tasks log.
+    "tasks: log of the task logger": OPAQUE,
+    "tasks: log of the task logger, exception": CARD,
+    "tasks: log of stdlib logging": OPAQUE,
+    "tasks: log of structlog, args": OPAQUE,
+    "tasks: log of the request": OPAQUE,
+    "tasks: printed": OPAQUE,
+    # Where the broker is.
+    "tasks: password of the broker": OPAQUE,
+    "tasks: url of the broker that is logged": OPAQUE,
+    "tasks: password of a broker that is gone": OPAQUE,
+    "tasks: argument of a failed publish": OPAQUE,
+}
+"""Each place where a worker and who publishes handle a secret, and its kind."""
+
+PLACES = SERVICE | TASKS
 
 A7 = (
     "query: password",
@@ -203,8 +308,10 @@ A7 = (
     "header: authorization, bearer",
     "header: cookie",
     "header: x-api-key",
+    "redis, sync: argument of an unknown command",
+    "tasks: reason of a retry",
 )
-"""Where the guarantee G10 of the project's reference plants its strings, those of Redis and Celery left out."""
+"""Where the guarantee G10 of the project's reference plants its strings."""
 
 
 class Plant(NamedTuple):
@@ -244,9 +351,9 @@ def secret(place: str) -> str:
     return _WRITTEN.get(place) or _made(PLACES[place], hashlib.sha512(place.encode()).digest())
 
 
-def plants() -> tuple[Plant, ...]:
-    """Return all of them."""
-    return tuple(Plant(place, kind, secret(place)) for place, kind in PLACES.items())
+def plants(places: Mapping[str, str]) -> tuple[Plant, ...]:
+    """Return those of some places."""
+    return tuple(Plant(place, kind, secret(place)) for place, kind in places.items())
 
 
 def _made(kind: str, seed: bytes) -> str:

@@ -9,6 +9,7 @@ from leaks import plants
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from otelkit.otlp.receiver import Receiver
     from support.processes import Process
@@ -45,16 +46,18 @@ def exported(receiver: Receiver) -> dict[str, bytes]:
     return {signal: b"\n".join(bodies) for signal, bodies in found.items()}
 
 
-def printed(process: Process) -> dict[str, bytes]:
+def printed(*processes: Process) -> dict[str, bytes]:
     """Return what was printed, by channel and in lower case."""
-    lines: dict[str, list[str]] = {"stdout": [], THEIRS: [], "stderr": process.stderr.lower().splitlines()}
-    for line in process.stdout.lower().splitlines():
-        lines[THEIRS if line.startswith(MARK) else "stdout"].append(line)
+    lines: dict[str, list[str]] = {"stdout": [], THEIRS: [], "stderr": []}
+    for process in processes:
+        lines["stderr"] += process.stderr.lower().splitlines()
+        for line in process.stdout.lower().splitlines():
+            lines[THEIRS if line.startswith(MARK) else "stdout"].append(line)
     return {channel: "\n".join(those).encode() for channel, those in lines.items()}
 
 
-def hits(channels: Mapping[str, bytes], receiver: Receiver) -> list[Hit]:
-    """Search what left a process, by channel and in lower case, for every plant.
+def hits(channels: Mapping[str, bytes], receiver: Receiver, places: Mapping[str, str]) -> list[Hit]:
+    """Search what left processes, by channel and in lower case, for the plants of these places.
 
     Messages are searched as they arrived and decoded too: in the bytes of protobuf a number has no digits.
     """
@@ -68,11 +71,22 @@ def hits(channels: Mapping[str, bytes], receiver: Receiver) -> list[Hit]:
         texts = [(path, text.lower()) for item in items.get(channel, ()) for path, text in _strings(asdict(item))]
         everything = content + "\n".join(text for _, text in texts).encode()
         texts = texts or [("", line) for line in content.decode(errors="replace").splitlines()]
-        for plant in plants.plants():
+        for plant in plants.plants(places):
             spelled = (spelling for needle in plant.needles for spelling in plants.spellings(needle))
             if spelling := next((each for each in spelled if each in everything), None):
                 found.append(Hit(plant.place, channel, _where(spelling.decode(), texts)))
     return found
+
+
+def note(folder: Path, found: Iterable[Hit]) -> None:
+    """Write down what was found."""
+    lines = [f"{hit.place} | {hit.channel} | {hit.where}\n" for hit in found]
+    (folder / "hits").write_text("".join(lines), encoding="utf-8")
+
+
+def sizes(channels: Mapping[str, bytes]) -> str:
+    """Say how much was searched."""
+    return " ".join(f"{name} {len(content):,} B" for name, content in channels.items())
 
 
 def _where(word: str, texts: Iterable[tuple[str, str]]) -> str:

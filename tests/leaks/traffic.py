@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 20  # seconds
 _FORM = "application/x-www-form-urlencoded"
+_REDIS = ("known", "several", "subscribed", "script")
+_REDIS_FAILING = (
+    *("script-error", "failing", "failing-pipeline", "failing-transaction", "unknown-name", "unknown", "subcommand"),
+)
 _CAUGHT = ("password", "cause", "member of a group", "note", "local variable", "text of its own making")
 
 
@@ -58,8 +62,8 @@ class Sent:
     trace_id: str
 
 
-def requests(databases: tuple[str, ...]) -> Iterator[Request]:
-    """Return all of them; databases as far as there are."""
+def requests(databases: tuple[str, ...], redis: tuple[str, ...]) -> Iterator[Request]:
+    """Return all of them; databases and clients of Redis as far as there are."""
     yield _inbound()
     basic = base64.b64encode(f"shop:{secret('header: authorization, basic')}".encode()).decode()
     fields = {"password": secret("body: form password"), "email": secret("body: form e-mail")}
@@ -100,7 +104,14 @@ def requests(databases: tuple[str, ...]) -> Iterator[Request]:
         failing = {9, 10, 13, 14, 15, 16} if database in plants.POSTGRES else {9, 10, 11}
         for number in range(17 if database in plants.POSTGRES else 12):
             yield Request(target=f"/sql/{database}/{number}", status=500 if number in failing else 200)
-    for place in plants.PLACES:
+    for client in redis:
+        for call in _REDIS:
+            yield Request(target=f"/redis/{client}/{call}")
+        for call in _REDIS_FAILING:
+            yield Request(target=f"/redis/{client}/{call}", status=500, logs=True)
+    if redis:
+        yield Request(target="/redis-servers", status=500, logs=True)
+    for place in plants.SERVICE:
         start, _, what = place.partition("exception: ")
         if not start and not what.startswith(("of a", "recorded")):
             yield Request(target=f"/raise/{quote(what)}", status=500)

@@ -233,6 +233,8 @@ SECRETS: tuple[Secret, ...] = (
     Secret("", "unknown subcommand 'user 4711'. Try CONFIG HELP.", "4711", "query-argument"),
     Secret("", "Command # 2 (SET user:1 private words) of pipeline caused error: OOM", "private", "query-argument"),
     Secret("", "Command # 1 (SET k (private\nwords)) of pipeline caused error: ('OOM',)", "words", "query-argument"),
+    Secret("", "by specifying target nodes.\nCommand: ('CONFIG', 'private')", "private", "query-argument"),
+    Secret("", "by specifying target nodes.\\nCommand: ('GETuser:4711',)", "4711", "query-argument"),
     Secret("", "<Context: {'id': '1', 'args': ['private', {'b': ['c']}], 'retries': 0}>", "private", "task-arguments"),
     Secret("", "{'argsrepr': \"('private',)\", 'origin': 'gen1'}", "private", "task-arguments"),
     Secret("", "Can't retry shop.mail[1] args:(1, 'pri)vate') kwargs:{}", "vate", "task-arguments"),

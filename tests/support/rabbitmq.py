@@ -31,15 +31,17 @@ class RabbitMQ:
 
     Args:
         port: Its port on 127.0.0.1.
+        password: Of the account that a new server has.
     """
 
     port: int
+    password: str
     host: str = HOST
 
     @property
     def url(self) -> str:
-        """Its URL with the account that a new server has, as Celery takes it."""
-        return f"amqp://guest:guest@{self.host}:{self.port}//"
+        """Its URL with that account, as Celery takes it."""
+        return f"amqp://guest:{self.password}@{self.host}:{self.port}//"
 
 
 def missing() -> str | None:
@@ -50,8 +52,11 @@ def missing() -> str | None:
 
 
 @contextmanager
-def server() -> Iterator[RabbitMQ]:
+def server(password: str = "guest") -> Iterator[RabbitMQ]:  # noqa: S107  a server for the time of a test
     """Run an empty server for the time of the `with` block; its data are gone afterwards.
+
+    Args:
+        password: What clients must say.
 
     Raises:
         ProcessError: It does not start; the message ends in what it printed.
@@ -63,17 +68,18 @@ def server() -> Iterator[RabbitMQ]:
             port, mapper = free_port(), free_port()
             names = {"ERL_EPMD_PORT": str(mapper), "ERL_EPMD_ADDRESS": HOST}
             stack.enter_context(Process(["epmd"], folder=folder, env=names, name="epmd"))
-            process = stack.enter_context(_started(folder, port, names))
+            process = stack.enter_context(_started(folder, port, password, names))
             wait_until(partial(_settled, process, port), within=_WITHIN, what=f"a server on port {port}")
             if process.returncode is None:
-                yield RabbitMQ(port=port)
+                yield RabbitMQ(port=port, password=password)
                 return
             if not left:
                 raise ProcessError(f"{process} ended at once\n{process.tail()}")
 
 
-def _started(folder: Path, port: int, names: dict[str, str]) -> Process:
+def _started(folder: Path, port: int, password: str, names: dict[str, str]) -> Process:
     (folder / "plugins").write_text("[].", encoding="utf-8")
+    (folder / "rabbitmq.conf").write_text(f"default_pass = {password}\n", encoding="utf-8")
     settings = {
         "HOME": str(folder),
         "RABBITMQ_NODENAME": f"otelkit-{port}@localhost",
@@ -83,7 +89,7 @@ def _started(folder: Path, port: int, names: dict[str, str]) -> Process:
         "RABBITMQ_MNESIA_BASE": str(folder / "data"),
         "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_CONFIG_FILE": str(folder / "none.conf"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
     }
     return Process([str(_SERVER)], folder=folder, env={**names, **settings}, name="rabbitmq")

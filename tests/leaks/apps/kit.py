@@ -5,25 +5,36 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 from leaks import plants
 
 KIT, LOGS = os.environ["LEAKS_KIT"], os.environ["LEAKS_LOGS"]
-used: set[str] = set()
-"""The places whose secret was really there."""
+_USED = Path(os.environ["LEAKS_USED"])
+"""Where all processes note the places whose secret was really there."""
 
 
 def use(place: str) -> str:
     """Return the secret of a place where the application itself plants it."""
-    used.add(place)
+    _note(place)
     return plants.secret(place)
 
 
 def arrived(place: str, value: object) -> None:
     """Note that the secret of a place came from outside."""
     if plants.secret(place) in str(value):
-        used.add(place)
+        _note(place)
+
+
+def used() -> set[str]:
+    """Return the places whose secret was really there, in any process."""
+    return set(_USED.read_text(encoding="utf-8").splitlines())
+
+
+def _note(place: str) -> None:
+    with _USED.open("ab", buffering=0) as file:  # one write: lines of several processes never mix
+        file.write(f"{place}\n".encode())
 
 
 class Handler(logging.StreamHandler[TextIO]):
@@ -47,12 +58,16 @@ def configure() -> None:
     if KIT in ("explicit", "unredacted"):
         import otelkit
         from otelkit.integrations.fastapi import FastAPIOptions
+        from otelkit.integrations.redis import RedisOptions
         from otelkit.redact import Redaction
 
         otelkit.configure(
             redaction=Redaction(rules=()) if KIT == "unredacted" else Redaction(user_handlers=LOGS == "all"),
             # Where the application prints its own log, the server shall print its access lines beside it.
-            integrations={"fastapi": FastAPIOptions(access_event=LOGS == "ours")},
+            integrations={
+                "fastapi": FastAPIOptions(access_event=LOGS == "ours"),
+                "redis": RedisOptions(key_words=frozenset({"cart", "user"})),
+            },
         )
 
 

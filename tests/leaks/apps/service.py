@@ -33,12 +33,14 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from leaks import plants
+from leaks.apps import stores
 from leaks.apps.kit import arrived, use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 app = FastAPI()
+app.include_router(stores.router)
 log = logging.getLogger("shop")
 log.setLevel(logging.INFO)
 logging.getLogger("httpx").setLevel(logging.INFO)  # it names every URL that it asks
@@ -55,12 +57,12 @@ async def ready() -> str:
     return "yes"
 
 
-@app.get("/used")
-def used() -> list[str]:
-    """Send what there is, and tell which places were used."""
+@app.get("/flush")
+def flush() -> str:
+    """Send what there is."""
     arrived("environment: headers of the exporter", os.environ["OTEL_EXPORTER_OTLP_HEADERS"])
     kit.flush()
-    return sorted(kit.used)
+    return "sent"
 
 
 # -- what a client sends ----------------------------------------------------------------------------------------------
