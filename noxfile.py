@@ -101,7 +101,7 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 # Files of tests in as many processes as there are cores; most of their time they wait for servers. `-- -n0` for one.
 SIDE_BY_SIDE = (f"--numprocesses={max(2, os.cpu_count() or 2)}", "--dist=loadfile")
 UNLISTED = {"wheel", "demo"}  # no lanes; they are named only where they failed
-CLOSING = Closing(Path(tempfile.mkdtemp(prefix="otelkit-nox-")), strict=os.environ.get(REQUIRED) == "require")
+CLOSING = Closing(Path(tempfile.mkdtemp(prefix="otelkit-nox-")), required=os.environ.get(REQUIRED, ""))
 
 nox.needs_version = NOX.removeprefix("nox")
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -240,6 +240,15 @@ def integration(session: nox.Session) -> None:
     """Test with real servers, launchers and databases."""
     add_other_distro(session)
     run_folder(session, "integration", *group("neighbours"), options=SIDE_BY_SIDE)
+
+
+@nox.session(default=False, requires=["wheel"])
+@lane
+def celery(session: nox.Session) -> None:
+    """Give 200 tasks to a worker of every sort, on both brokers: half an hour; `-- -k rabbitmq` chooses."""
+    session.env["CELERY_CELLS"] = "all"
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
+    pytest(session, str(ROOT / "tests" / "integration" / "test_celery.py"), *session.posargs)
 
 
 @nox.session(requires=["wheel"])

@@ -20,7 +20,7 @@ COUNTS = "OTELKIT_COUNTS_FILE"
 """The variable that names the file where pytest leaves its counts."""
 
 REQUIRED = "OTELKIT_LANES"
-"""The variable that, set to `require`, makes a skipped lane a failure."""
+"""The variable that, set to `require`, makes a skipped lane a failure; `require but LANE LANE` excuses some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +71,14 @@ class Closing:
 
     Args:
         folder: An empty folder of the run.
-        strict: No lane may be skipped: the machine has what they all need.
+        required: The value of `OTELKIT_LANES`; empty where every lane may be skipped.
     """
 
-    def __init__(self, folder: Path, *, strict: bool = False) -> None:
+    def __init__(self, folder: Path, *, required: str = "") -> None:
         self.folder = folder
-        self._strict = strict
+        demand, _, excused = required.partition(" but ")
+        self._strict = demand == "require"
+        self._excused = frozenset(excused.split())
         self._done: dict[str, bool] = {}
 
     @property
@@ -97,7 +99,7 @@ class Closing:
     def refused(self) -> tuple[str, ...]:
         """Return the lanes, as they are printed, that were skipped and must not be."""
         noted = lanes.read(self.lanes_file) if self._strict else ()
-        return tuple(str(lane) for lane in noted if lane.missing is not None)
+        return tuple(str(lane) for lane in noted if lane.missing is not None and lane.name not in self._excused)
 
     def done(self, session: str, *, ok: bool) -> None:
         """Note how a session ended."""

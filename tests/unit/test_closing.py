@@ -80,7 +80,9 @@ def test_a_skip_is_refused_where_the_machine_can_run_the_lane(
     lanes.ran("rules")
     skip_lane("e2e", "not on PATH: tempo")
     assert Closing(tmp_path).refused() == ()
-    assert Closing(tmp_path, strict=True).refused() == ("lane e2e: SKIPPED, not on PATH: tempo",)
+    assert Closing(tmp_path, required="require").refused() == ("lane e2e: SKIPPED, not on PATH: tempo",)
+    assert Closing(tmp_path, required="require but celery-rabbitmq e2e").refused() == ()
+    assert Closing(tmp_path, required="require but e2").refused() != ()
 
 
 def test_pytest_leaves_its_counts(tmp_path: Path) -> None:
