@@ -27,10 +27,11 @@ from opentelemetry import metrics
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.metrics import Observation
 
-from otelkit import _runtime
+from otelkit import _catalog, _runtime
 from otelkit._sanitise import shown
 from otelkit.errors import SettingsError
 from otelkit.health._drain import Drain
+from otelkit.metrics import create
 from otelkit.redact import Redactor
 
 if TYPE_CHECKING:
@@ -367,22 +368,8 @@ def _publish(health: Health) -> None:
     if _instruments:
         return
     meter = metrics.get_meter("otelkit.health")
-    _instruments.append(
-        meter.create_observable_gauge(
-            "otelkit.health.check.status",
-            callbacks=[_statuses],
-            unit="{check}",
-            description="1 where a dependency works, 0 where it does not.",
-        )
-    )
-    _instruments.append(
-        meter.create_observable_gauge(
-            "otelkit.health.check.duration",
-            callbacks=[_durations],
-            unit="s",
-            description="Duration of the last probe of a dependency.",
-        )
-    )
+    _instruments.append(create(meter, _catalog.metric("otelkit.health.check.status"), [_statuses]))
+    _instruments.append(create(meter, _catalog.metric("otelkit.health.check.duration"), [_durations]))
 
 
 def _observed() -> Iterator[tuple[_Check, Result]]:

@@ -18,6 +18,9 @@ import wrapt
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.metrics import Observation
 
+from otelkit import _catalog
+from otelkit.metrics import create
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -51,18 +54,8 @@ class Queues:
         self._pid: int | None = None
         self._last_tick: float | None = None
         meter = meter_provider.get_meter("otelkit.integrations.celery")
-        meter.create_observable_gauge(
-            "celery.queue.depth",
-            callbacks=[self._observe_depths],
-            unit="{message}",
-            description="Number of messages that wait in a queue, as this process sees it: take the maximum.",
-        )
-        meter.create_observable_gauge(
-            "celery.beat.last_tick.time",
-            callbacks=[self._observe_tick],
-            unit="s",
-            description="When beat last looked at its schedule, in seconds since 1970.",
-        )
+        create(meter, _catalog.metric("celery.queue.depth"), [self._observe_depths])
+        create(meter, _catalog.metric("celery.beat.last_tick.time"), [self._observe_tick])
 
     def published(self, app: Any, queue: str) -> None:
         """Measure a queue from now on, as this process sends to it."""

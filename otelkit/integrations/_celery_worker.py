@@ -17,7 +17,8 @@ import wrapt
 from opentelemetry.context import Context
 from opentelemetry.metrics import Observation
 
-from otelkit import _propagation, _serving
+from otelkit import _catalog, _propagation, _serving
+from otelkit.metrics import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +29,6 @@ _log = logging.getLogger("otelkit")
 
 SENT = "otelkit-sent"
 """Header of a message: when it was published, in seconds since 1970."""
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0)
 _OWN = "_otelkit_counted"
 
 
@@ -54,33 +54,11 @@ class _Worker:
     def __init__(self, meter_provider: MeterProvider) -> None:
         self.active = False
         meter = meter_provider.get_meter("otelkit.integrations.celery")
-        self._executions = meter.create_counter(
-            "celery.task.executions", unit="{task}", description="Number of times a task was run, by how it ended."
-        )
-        self._duration = meter.create_histogram(
-            "celery.task.duration",
-            unit="s",
-            description="How long tasks ran.",
-            explicit_bucket_boundaries_advisory=list(_BUCKETS),
-        )
-        self._wait_time = meter.create_histogram(
-            "celery.task.wait_time",
-            unit="s",
-            description="How long tasks waited, from when they were published or due until they ran.",
-            explicit_bucket_boundaries_advisory=list(_BUCKETS),
-        )
-        meter.create_observable_gauge(
-            "celery.task.active",
-            callbacks=[self._observe_active],
-            unit="{task}",
-            description="Number of tasks that the worker runs at this moment.",
-        )
-        meter.create_observable_gauge(
-            "celery.worker.concurrency",
-            callbacks=[self._observe_concurrency],
-            unit="{task}",
-            description="Number of tasks that the worker can run at a time.",
-        )
+        self._executions = create(meter, _catalog.metric("celery.task.executions"))
+        self._duration = create(meter, _catalog.metric("celery.task.duration"))
+        self._wait_time = create(meter, _catalog.metric("celery.task.wait_time"))
+        create(meter, _catalog.metric("celery.task.active"), [self._observe_active])
+        create(meter, _catalog.metric("celery.worker.concurrency"), [self._observe_concurrency])
         self._worker: Any = None
         self._pid: int | None = None
         self._failed = False

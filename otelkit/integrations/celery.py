@@ -30,12 +30,13 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from otelkit import _exceptions, _propagation
+from otelkit import _catalog, _exceptions, _propagation
 from otelkit._sanitise import type_name
 from otelkit.errors import SettingsError
 from otelkit.integrations import Verdict, _celery_descriptors, _celery_lines, _celery_quiet, _celery_worker
 from otelkit.integrations._celery_queues import Queues
 from otelkit.integrations._celery_worker import SENT, destination
+from otelkit.metrics import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -187,11 +188,8 @@ class _Hooks:
         self.propagate = True
         self.queues = Queues(wiring.meter_provider, wiring.settings.metric_interval)
         self._tracer: Tracer = wiring.tracer_provider.get_tracer(__name__)
-        self._sent: Counter = wiring.meter_provider.get_meter(__name__).create_counter(
-            "messaging.client.sent.messages",
-            unit="{message}",
-            description="Number of messages that asked for a task, sent or not.",
-        )
+        meter = wiring.meter_provider.get_meter(__name__)
+        self._sent: Counter = create(meter, _catalog.metric("messaging.client.sent.messages"))
         self._worker_pid: int | None = None
         self._attached = False
         self._failed = False

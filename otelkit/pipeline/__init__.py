@@ -29,8 +29,10 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExpo
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
+from otelkit import _catalog
 from otelkit._stderr import say
 from otelkit.errors import SettingsError
+from otelkit.metrics import create
 from otelkit.otlp.encode import Encoder
 from otelkit.pipeline import _prometheus
 from otelkit.pipeline._deliver import Carrier
@@ -57,7 +59,6 @@ __all__ = ["Deadline", "Pipeline", "Records", "RedactedSpan", "SignalStats", "Sp
 # With nothing listening, waiting longer than this at exit only slows reloads down: the data has nowhere to go.
 _UNREACHABLE_GRACE = 0.5
 _BATCH_BYTES = 3 * 1024 * 1024  # receivers take gRPC messages up to 4 MiB
-_ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
 _KINDS = {"traces": "span", "metrics": "metric", "logs": "log"}
 
@@ -280,33 +281,11 @@ class Pipeline:
                 for reason, count in stats.dropped.items():
                     yield Observation(count, {"otelkit.signal": name, "otelkit.reason": reason})
 
-        meter.create_observable_counter(
-            "otelkit.telemetry.emitted",
-            [observed(lambda stats: stats.emitted)],
-            "{item}",
-            "Spans, log records and metric points that were handed over for export.",
-        )
-        meter.create_observable_counter(
-            "otelkit.telemetry.delivered",
-            [observed(lambda stats: stats.delivered)],
-            "{item}",
-            "Those that the receiver acknowledged.",
-        )
-        meter.create_observable_counter(
-            "otelkit.telemetry.dropped", [dropped], "{item}", "Those that were lost, and why."
-        )
-        meter.create_observable_up_down_counter(
-            "otelkit.telemetry.pending",
-            [observed(lambda stats: stats.pending)],
-            "{item}",
-            "Those that wait or are on their way.",
-        )
-        self._operations = meter.create_histogram(
-            "otel.sdk.exporter.operation.duration",
-            "s",
-            "The duration of one attempt to export.",
-            explicit_bucket_boundaries_advisory=_ATTEMPT_SECONDS,
-        )
+        create(meter, _catalog.metric("otelkit.telemetry.emitted"), [observed(lambda stats: stats.emitted)])
+        create(meter, _catalog.metric("otelkit.telemetry.delivered"), [observed(lambda stats: stats.delivered)])
+        create(meter, _catalog.metric("otelkit.telemetry.dropped"), [dropped])
+        create(meter, _catalog.metric("otelkit.telemetry.pending"), [observed(lambda stats: stats.pending)])
+        self._operations = create(meter, _catalog.metric("otel.sdk.exporter.operation.duration"))
 
     def _observe(self, name: str, seconds: float, error: str | None) -> None:
         operations = self._operations
