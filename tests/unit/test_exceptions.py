@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 from fastapi import FastAPI
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from otelkit.testing import Captel
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LIBRARY = "/usr/lib/python3/site-packages/library/core.py"
 OTHER = 'def call(function, *given):\n    "Call what is given, as a framework does."\n    return function(*given)\n'
 
@@ -134,6 +135,7 @@ def test_a_fingerprint_is_twelve_digits_that_redaction_leaves_alone(orders: dict
     assert Redactor().plain(FINGERPRINT, fingerprint) == fingerprint
 
 
+@patient
 @given(st.text("0123456789", min_size=12, max_size=12))
 def test_no_fingerprint_reads_as_a_number_of_something(fingerprint: str) -> None:
     assert Redactor().plain(FINGERPRINT, fingerprint) == fingerprint
@@ -301,6 +303,7 @@ def way(owners: Sequence[bool], looks: int, heard: list[str], message: str, mach
     return function
 
 
+@patient
 @given(
     st.lists(st.booleans(), min_size=1, max_size=8),
     st.lists(st.text(max_size=20), min_size=2, max_size=2),

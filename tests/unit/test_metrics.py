@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import importlib.util
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry.metrics import _internal
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -22,15 +26,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 STATUS = {"shop.order.status": ("placed", "declined")}
 
 
 class Shop:
     """A catalog whose measurements can be read back."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 5) -> None:
         self.reader = InMemoryMetricReader()
-        self.provider = _guard.MeterProvider(metric_readers=[self.reader], shutdown_on_exit=False, cardinality_limit=5)
+        self.provider = _guard.MeterProvider(
+            metric_readers=[self.reader], shutdown_on_exit=False, cardinality_limit=limit
+        )
+
+    @classmethod
+    @contextlib.contextmanager
+    def replacing(cls, patch: pytest.MonkeyPatch, limit: int = 5) -> Iterator[Shop]:
+        """Stand in for the process's provider, and for what it has declared."""
+        shop = cls(limit)
+        patch.setattr(_internal, "_METER_PROVIDER", shop.provider)
+        patch.setattr(metrics, "_known", {})
+        yield shop
+        shop.provider.shutdown()
 
     def points(self, name: str) -> list[Any]:
         data = self.reader.get_metrics_data()
@@ -51,11 +68,8 @@ class Shop:
 @pytest.fixture
 def shop(monkeypatch: pytest.MonkeyPatch, fresh_reports: None) -> Iterator[Shop]:  # noqa: ARG001  said once is said anew
     """A process that has declared nothing, with a provider of its own."""
-    shop = Shop()
-    monkeypatch.setattr(_internal, "_METER_PROVIDER", shop.provider)
-    monkeypatch.setattr(metrics, "_known", {})
-    yield shop
-    shop.provider.shutdown()
+    with Shop.replacing(monkeypatch) as shop:
+        yield shop
 
 
 @pytest.fixture
@@ -503,68 +517,67 @@ def test_every_stock_metric_is_a_declaration_that_users_could_make() -> None:
     assert len(series) == len(set(series))
 
 
-SELECTED = [
-    "http_server_request_duration_seconds_count",
-    "http_server_request_duration_seconds_bucket",
-    "http_server_active_requests",
-    "http_server_request_body_size_bytes_bucket",
-    "http_server_response_body_size_bytes_bucket",
-    "db_client_operation_duration_seconds_count",
-    "db_client_operation_duration_seconds_sum",
-    "db_client_operation_duration_seconds_bucket",
-    "db_client_connection_count",
-    "db_client_connection_max",
-    "db_client_connection_pending_requests",
-    "db_client_connection_timeouts_total",
-    "db_client_connection_wait_time_seconds_bucket",
-    "otelkit_integration_status",
-    "otelkit_telemetry_emitted_total",
-    "otelkit_telemetry_delivered_total",
-    "otelkit_telemetry_dropped_total",
-    "otelkit_telemetry_pending",
-    "celery_task_executions_total",
-    "celery_task_duration_seconds_bucket",
-    "celery_task_wait_time_seconds_bucket",
-    "celery_queue_depth",
-    "celery_task_active",
-    "celery_worker_concurrency",
-    "celery_beat_last_tick_time_seconds",
-    "messaging_client_sent_messages_total",
-    "cache_requests_total",
-    "cache_operation_duration_seconds_bucket",
-    "otelkit_health_check_status",
-    "otelkit_health_check_duration_seconds",
-    "process_cpu_time_seconds_total",
-    "process_memory_usage_bytes",
-    "process_unix_file_descriptor_count",
-    "python_eventloop_lag_seconds_bucket",
-]
-"""Series that rules and boards of the operations reference select."""
+# -- rules that hold for whatever is declared and measured -------------------------------------------------------------
 
 
-def test_the_stock_catalogue_has_every_series_that_rules_and_boards_select() -> None:
-    series = {name for stock in STOCK for name in stock.metric.series}
-    assert [name for name in SELECTED if name not in series] == []
+WORDS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
+NAMES = st.lists(WORDS, min_size=2, max_size=4).map(".".join)
+UNITS = st.sampled_from(sorted({*_units._NAMES, *_units._PLAIN, *_units._CURRENCIES, "{order}", "1"})) | st.builds(
+    "{}/{}".format, st.sampled_from(["By", "{order}", "m"]), st.sampled_from(sorted(_units._PERIODS))
+)
+CLOSED = st.dictionaries(NAMES, st.lists(WORDS, min_size=1, max_size=3, unique=True).map(tuple), max_size=3)
+VALUES = st.text(max_size=5) | st.integers() | st.booleans() | st.none() | st.floats() | st.binary(max_size=3)
 
 
-def test_the_business_metrics_that_boards_select_can_be_declared(catalog: Catalog) -> None:
-    outcome = ("success", "failure")
-    declared = [
-        orders(catalog, attributes=STATUS | {"shop.channel": str}).metric,
-        catalog.counter("shop.revenue", unit="EUR", description="x").metric,
-        catalog.counter(
-            "app.auth.attempts", unit="{attempt}", description="x", attributes={"app.auth.outcome": outcome}
-        ).metric,
-        catalog.counter("app.user.signups", unit="{user}", description="x").metric,
-        catalog.counter(
-            "app.webhook.deliveries", unit="{delivery}", description="x", attributes={"app.webhook.outcome": outcome}
-        ).metric,
-    ]
-    assert [metric.series for metric in declared] == [
-        ("shop_orders_total",),
-        ("shop_revenue_EUR_total",),
-        ("app_auth_attempts_total",),
-        ("app_user_signups_total",),
-        ("app_webhook_deliveries_total",),
-    ]
-    assert catalog.metrics == tuple(declared)
+@patient
+@given(NAMES, st.sampled_from(["counter", "up_down_counter", "gauge", "histogram"]), UNITS)
+def test_what_can_be_declared_has_names_that_prometheus_takes_and_says_its_unit_once(
+    name: str, kind: Any, unit: str
+) -> None:
+    metric = _declared.Metric(name=name, kind=kind, unit=unit, description="x", buckets=(1.0,))
+    if metric.problems():
+        return
+    for series in metric.series:
+        assert re.fullmatch(r"[a-z][a-zA-Z0-9_]*", series)
+        words = series.split("_")
+        said = _units._NAMES.get(unit, unit if unit.isalpha() else "")
+        assert not said or words.count(said) >= 1
+        assert (series.endswith("_total")) is (kind == "counter")
+
+
+@patient
+@given(st.text(max_size=12) | VALUES)
+def test_a_unit_is_taken_or_refused_with_a_reason(unit: Any) -> None:
+    assert isinstance(_units.problem(unit), str)
+    if isinstance(unit, str):
+        assert re.fullmatch(r"[a-zA-Z0-9_:]*", metrics.prometheus_name("shop.orders", unit))
+
+
+@patient
+@given(CLOSED)
+def test_zeros_are_there_for_each_combination_of_closed_values(closed: dict[str, tuple[str, ...]]) -> None:
+    with pytest.MonkeyPatch.context() as patch, Shop.replacing(patch, limit=100) as shop:
+        counter = otelkit.Catalog("shop").counter("shop.orders", unit="{order}", description="x", attributes=closed)
+        sets = {tuple(sorted(point.attributes.items())) for point in shop.points("shop.orders")}
+        every = {tuple(sorted(each.items())) for each in counter.metric.closed_sets()}
+        assert sets == (every or {()})
+        assert {point.value for point in shop.points("shop.orders")} == {0}
+
+
+@patient
+@given(
+    st.lists(st.dictionaries(st.sampled_from([*STATUS, "shop.campaign", "shop.other"]), VALUES, max_size=3), max_size=8)
+)
+def test_every_measurement_counts_once_and_no_label_is_undeclared(measured: list[dict[str, Any]]) -> None:
+    with pytest.MonkeyPatch.context() as patch, Shop.replacing(patch, limit=5) as shop:
+        declared = STATUS | {"shop.campaign": str}
+        counter = otelkit.Catalog("shop").counter("shop.orders", unit="{order}", description="x", attributes=declared)
+        for attributes in measured:
+            counter.add(1, attributes)
+        points = shop.points("shop.orders")
+        assert sum(point.value for point in points) == len(measured)
+        assert len(points) <= 6
+        for point in points:
+            assert point.attributes.keys() <= {*declared, "otel.metric.overflow"}
+            assert point.attributes.get("shop.order.status", "placed") in STATUS["shop.order.status"]
+            assert isinstance(point.attributes.get("shop.campaign", ""), str)
