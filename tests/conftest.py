@@ -51,6 +51,8 @@ def pytest_report_header() -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the lanes that noted themselves, and leave the counts for the closing line of the whole run."""
+    if hasattr(terminalreporter.config, "workerinput"):
+        return  # a worker of xdist: its tests are counted by the process that started it
     if path := os.environ.get(closing.COUNTS):
         closing.note_counts(Path(path), closing.Counts.of(terminalreporter.stats))
     for lane in lanes.read(Path(os.environ.get(lanes.VARIABLE, os.devnull))):
