@@ -29,7 +29,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
-from otelkit import _guard, _sampling
+from otelkit import _catalog, _guard, _sampling
 from otelkit._stderr import say
 from otelkit._values import shown
 from otelkit.pipeline import Deadline, run_against
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from otelkit.redact import Redactor
     from otelkit.settings import Settings
 
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.43.0"
+SCHEMA_URL = f"https://opentelemetry.io/schemas/{_catalog.CONVENTIONS}"
 
 _CONTAINER_ID = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?:/|$)")
 _DETECTION_TIME = 2.0  # seconds, for all detectors together

@@ -34,7 +34,7 @@ __all__ = ["TelemetryMiddleware"]
 KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 
 _SCOPE = "otelkit.integrations.asgi"
-_SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
+_SCHEMA = "https://opentelemetry.io/schemas/1.44.0"  # that of FastAPI's own telemetry
 
 
 class TelemetryMiddleware:

@@ -73,6 +73,13 @@ def test_a_name_has_the_stability_that_the_conventions_give_it(name: str) -> Non
         assert said == known
 
 
+def test_no_instrument_is_made_but_from_its_declaration() -> None:
+    by_hand = re.compile(r"\.create_(?:observable_)?(?:counter|up_down_counter|gauge|histogram)\(")
+    declared = {ROOT / "otelkit/metrics/_instruments.py", ROOT / "otelkit/_guard/_metrics.py"}  # make and hand on any
+    sources = sorted({*ROOT.glob("otelkit/**/*.py")} - declared)
+    assert [str(path) for path in sources if by_hand.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_every_metric_is_told_under_one_subject() -> None:
     told = Counter(name for subject in _emitted.SUBJECTS for name in subject.metrics)
     assert set(told.values()) == {1}
