@@ -2,9 +2,11 @@
 
     opentelemetry-instrument uvicorn app:app
 
-It reserves stock in a database and asks a payment service to charge: itself, unless PAYMENT_URL names another one.
+It reserves stock in a database, asks a payment service to charge (itself, unless PAYMENT_URL names another one), and
+has a worker pack what was sold (see packing.py).
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -12,6 +14,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import httpx
+import packing
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, update
@@ -61,6 +64,7 @@ async def place_order(order: Order) -> Order:
         await take(order.sku, -order.quantity)
         raise HTTPException(HTTPStatus.PAYMENT_REQUIRED, "declined")
     log.info("sold %s of %s", order.quantity, order.sku)
+    await asyncio.to_thread(packing.pack.delay, order.sku, order.quantity)
     return order
 
 
