@@ -8,6 +8,8 @@ import enum
 import importlib.util
 import re
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,6 @@ from support import poison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 STATUS = {"shop.order.status": ("placed", "declined")}
@@ -581,3 +582,18 @@ def test_every_measurement_counts_once_and_no_label_is_undeclared(measured: list
             assert point.attributes.keys() <= {*declared, "otel.metric.overflow"}
             assert point.attributes.get("shop.order.status", "placed") in STATUS["shop.order.status"]
             assert isinstance(point.attributes.get("shop.campaign", ""), str)
+
+
+def test_what_the_page_shows_works(shop: Shop) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/how-to/declared-metrics.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    card = SimpleNamespace(brand="visa")
+    known = {"charge": lambda _: card, "card": card, "Order": str, "shelves": lambda: [("a", 3)]}
+    with metrics.strict():
+        exec("\n".join(block for block in blocks if not block.startswith("def test_")), known)  # noqa: S102  our own page
+    assert len(known["catalog"].metrics) == 8  # type: ignore[attr-defined]  # the page makes it
+    assert shop.values("shop.orders")["spring", "placed"] == 1
+    assert shop.values("shop.revenue") == {(): 49.9}
+    assert shop.values("shop.stock") == {("a",): 3}
+    (charged,) = shop.points("shop.charge.duration")
+    assert charged.attributes == {"shop.outcome": "success", "shop.card": "visa"}
