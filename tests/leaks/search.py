@@ -20,6 +20,7 @@ THEIRS = "theirs"
 MARK = "theirs| "
 """What that handler begins every line with."""
 _SHOWN = 40
+_WINDOW = 8  # bytes
 
 
 class Hit(NamedTuple):
@@ -71,9 +72,12 @@ def hits(channels: Mapping[str, bytes], receiver: Receiver, places: Mapping[str,
         texts = [(path, text.lower()) for item in items.get(channel, ()) for path, text in _strings(asdict(item))]
         everything = content + "\n".join(text for _, text in texts).encode()
         texts = texts or [("", line) for line in content.decode(errors="replace").splitlines()]
+        # Thousands of spellings are looked for in megabytes: how each begins is looked up first.
+        windows = {everything[at : at + _WINDOW] for at in range(len(everything))}
         for plant in plants.plants(places):
             spelled = (spelling for needle in plant.needles for spelling in plants.spellings(needle))
-            if spelling := next((each for each in spelled if each in everything), None):
+            begun = (each for each in spelled if len(each) < _WINDOW or each[:_WINDOW] in windows)
+            if spelling := next((each for each in begun if each in everything), None):
                 found.append(Hit(plant.place, channel, _where(spelling.decode(), texts)))
     return found
 
