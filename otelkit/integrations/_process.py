@@ -74,7 +74,7 @@ class ProcessIntegration:
         _loops.clear()
 
     def _create(self, wiring: Wiring) -> Loops:
-        meter = wiring.meter_provider.get_meter(__name__)
+        meter = wiring.meter_provider.get_meter("otelkit.integrations.process")
         for name, read in _READ.items():
             create(meter, _catalog.metric(name), [partial(self._observe, name, read)])
         return Loops(create(meter, _catalog.metric("python.eventloop.lag")))

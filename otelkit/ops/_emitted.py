@@ -86,6 +86,7 @@ class Subject:
     Args:
         title: A heading.
         about: What it covers.
+        scopes: Instrumentation scopes, each of which makes all of its metrics.
         metrics: Names in the stock catalogue.
         spans: Kinds of spans.
         events: Log events.
@@ -93,6 +94,7 @@ class Subject:
 
     title: str
     about: str
+    scopes: tuple[str, ...]
     metrics: tuple[str, ...] = ()
     spans: tuple[Span, ...] = ()
     events: tuple[Event, ...] = ()
@@ -219,6 +221,7 @@ SUBJECTS: Final = (
         title="HTTP servers",
         about="FastAPI, and any ASGI application in `TelemetryMiddleware`. Duration and active requests are "
         "FastAPI's own from 0.142 on, under the same names.",
+        scopes=("otelkit.integrations.asgi",),
         metrics=(
             "http.server.request.duration",
             "http.server.active_requests",
@@ -322,6 +325,7 @@ SUBJECTS: Final = (
         about="SQLAlchemy 2.0 and newer, sync and async; redis-py 5.0 and newer, sync and asyncio. Names of pools are "
         "the same after every start. Calls outside of a request or task are measured and make no span in a process "
         "that serves.",
+        scopes=("otelkit.integrations.sqlalchemy", "otelkit.integrations.redis"),
         metrics=(
             "db.client.operation.duration",
             "db.client.connection.count",
@@ -371,6 +375,7 @@ SUBJECTS: Final = (
         title="Celery",
         about="Celery 5.3 and newer. A worker's main process counts, whichever pool runs the tasks. The depth of a "
         "queue is told by every process that publishes to it or consumes from it: take the maximum.",
+        scopes=("otelkit.integrations.celery",),
         metrics=(
             "celery.task.executions",
             "celery.task.duration",
@@ -405,11 +410,13 @@ SUBJECTS: Final = (
     Subject(
         title="Caches",
         about="Those that the application counts by `otelkit.Cache`.",
+        scopes=("otelkit.cache",),
         metrics=("cache.requests", "cache.operation.duration"),
     ),
     Subject(
         title="Health",
         about="Checks of `otelkit.Health`. Requests for health leave no span, no metric and no access event.",
+        scopes=("otelkit.health",),
         metrics=("otelkit.health.check.status", "otelkit.health.check.duration"),
         events=(
             Event(
@@ -437,11 +444,13 @@ SUBJECTS: Final = (
     Subject(
         title="Exceptions",
         about="Counted once for each trace, by what they are and where the application raised them.",
+        scopes=("otelkit",),
         metrics=("otelkit.exceptions",),
     ),
     Subject(
         title="The process",
         about="From the standard library and /proc; the event loop's lag where an ASGI application is served.",
+        scopes=("otelkit.integrations.process",),
         metrics=(
             "process.cpu.time",
             "process.memory.usage",
@@ -457,6 +466,7 @@ SUBJECTS: Final = (
     Subject(
         title="otelkit itself",
         about="What was done about each library, and what became of each span, record and point.",
+        scopes=("otelkit",),
         metrics=(
             "otelkit.integration.status",
             "otelkit.telemetry.emitted",

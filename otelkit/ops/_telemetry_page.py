@@ -69,6 +69,7 @@ def render_telemetry_reference() -> str:
 def _subject(subject: Subject, stock: Mapping[str, Stock]) -> Iterator[str]:
     yield f"## {subject.title}\n\n{subject.about}\n"
     if subject.metrics:
+        yield f"Scope of the metrics: {' and '.join(map(code, subject.scopes))}.\n"
         rows = (_metric(stock[name]) for name in subject.metrics)
         yield table(("Metric", "In Prometheus", "Kind, unit", "Attributes", "Stability", "What it says"), rows) + "\n"
     for span in subject.spans:
@@ -90,7 +91,8 @@ def _metric(stock: Stock) -> list[str]:
 
 
 def _span(span: Span) -> str:
-    head = f"**Span** {' or '.join(map(code, span.names))}, {' or '.join(span.kinds)}: {span.about}."
+    kinds, scopes = " or ".join(span.kinds), " or ".join(map(code, span.scopes))
+    head = f"**Span** {' or '.join(map(code, span.names))}, {kinds}, of {scopes}: {span.about}."
     links = f" Links: {span.links}." if span.links else ""
     keys = [*((key, "always") for key in span.always), *span.sometimes.items()]
     rows = ([code(key), when, sentence(_emitted.ATTRIBUTES[key].meaning)] for key, when in keys)

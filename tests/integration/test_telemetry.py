@@ -151,6 +151,13 @@ def test_each_metric_is_in_the_catalogue_as_it_is(received: Received) -> None:
     assert found == said
 
 
+def test_each_library_makes_all_metrics_of_its_subject(received: Received) -> None:
+    found = {(point.scope.name, point.metric) for point in received.points}
+    said = {(scope, name) for subject in _emitted.SUBJECTS for scope in subject.scopes for name in subject.metrics}
+    assert sorted(said - found) == []
+    assert {scope for scope, _ in found - said} <= {"fastapi", "shop"}
+
+
 def test_otelkits_own_metrics_are_described_as_in_the_catalogue(received: Received) -> None:
     ours = [point for point in own_points(received) if point.scope.name.startswith("otelkit")]
     assert {(p.metric, p.description) for p in ours if p.description != STOCK[p.metric].description} == set()
