@@ -86,13 +86,17 @@ class Children:
         self._incoming.close()  # so that a child whose parent is gone is told so, and does not wait
         return Parent(self._outgoing, self._lost)
 
-    def merged(self, data: MetricsData | None) -> MetricsData | None:
+    def merged(self, data: MetricsData | None, *, final: bool) -> MetricsData | None:
         """Add what children told to one collection of the process itself, as of the same time.
 
         Args:
             data: What the SDK collected in this process; None where no instrument had anything new.
+            final: It is the last: children that tell something later are refused, and tell it themselves.
         """
         with self._lock:
+            if final:
+                with contextlib.suppress(OSError):
+                    self._incoming.shutdown(socket.SHUT_RD)
             self._read()
             own = data.resource_metrics[0] if data is not None else None
             now = next((point.time_unix_nano for point in _points(own)), time.time_ns())
@@ -119,7 +123,7 @@ class Children:
     def close(self) -> None:
         """Listen no more. What has come by now, `merged` has read."""
         with contextlib.suppress(OSError):
-            self._outgoing.send(b"")
+            self._incoming.shutdown(socket.SHUT_RD)
         if self._thread.is_alive():
             self._thread.join(_PATIENCE)
         with self._lock:
@@ -137,7 +141,7 @@ class Children:
                 goes_on = self._read()
 
     def _read(self) -> bool:
-        """Take in every message that has come; False when the last one said to stop."""
+        """Take in every message that has come; False once there are none to come."""
         while True:
             try:
                 message = self._incoming.recv(_MOST)
@@ -179,24 +183,33 @@ class Parent:
         self._outgoing = outgoing
         self._lost = lost
         self._waiting: list[_Piece] = []
+        self._gone = False
 
-    def tell(self, data: MetricsData | None, *, final: bool) -> None:
+    def tell(self, data: MetricsData | None, *, final: bool) -> bool:
         """Hand one collection over; waits for a moment at most.
 
         Args:
             data: With the temporalities of `inner_temporality`.
             final: It is the last.
+
+        Returns:
+            False where the parent has ended and took nothing of it: the child has to tell it by itself.
         """
         deadline = time.monotonic() + _PATIENCE
         waiting = [*self._waiting, *_pieces(data)]
+        before = len(waiting)
         while waiting:
             batch = _batch(waiting)
             if not self._send(batch, deadline, final=final and len(batch) == len(waiting)):
                 break
             del waiting[: len(batch)]
+        if self._gone and len(waiting) == before:
+            self._lose(self._waiting)
+            return False
         # What grew since cannot be told by anybody else: it is kept for the next time.
         self._waiting = [] if final else waiting[-_MOST_WAITING:]
         self._lose(waiting[: len(waiting) - len(self._waiting)])
+        return True
 
     def _send(self, batch: list[_Piece], deadline: float, *, final: bool) -> bool:
         """Send some pieces as one message; False where nobody takes it in time."""
@@ -206,6 +219,7 @@ class Parent:
             self._outgoing.send(message)
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
+                self._gone = not isinstance(error, TimeoutError)
                 return False
             self._lose(batch)
         except Exception:  # noqa: BLE001  something of a point that does not travel; it costs its message

@@ -121,10 +121,11 @@ class Reader(MetricReader):
     def _hand_on(self, data: MetricsData | None) -> None:
         self._handed_on = True
         if self._parent is not None:
-            self._parent.tell(data, final=self._closed)
-            return
+            if self._parent.tell(data, final=self._closed):
+                return
+            self._parent = None
         if self._children is not None:
-            data = self._children.merged(data)
+            data = self._children.merged(data, final=self._closed)
         total = self._cumulative.add(data)
         if total is not None:
             self._receive(total)

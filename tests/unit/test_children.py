@@ -188,3 +188,26 @@ def test_a_child_of_a_child_tells_its_own(app: App) -> None:
 
     app.run(fork_again)
     assert "orders" not in app.told()
+
+
+def test_a_child_that_outlives_its_parent_tells_its_own(app: App) -> None:
+    reading, writing = os.pipe()
+
+    def after_the_end_of_the_parent() -> None:
+        os.read(reading, 1)
+        app.orders.add(3)
+        app.reader.force_flush()
+        (metric,) = [each for each in scopes(app.received[-1]) if each.name == "orders"]
+        assert metric.data.data_points[0].value == 3
+
+    pid = app.fork(after_the_end_of_the_parent)
+    app.orders.add(1)
+    app.reader.shutdown()
+    os.write(writing, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(reading)
+    os.close(writing)
+
+
+def scopes(data: MetricsData) -> list[Any]:
+    return [metric for group in data.resource_metrics for scope in group.scope_metrics for metric in scope.metrics]
