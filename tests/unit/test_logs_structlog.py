@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import pickle
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -606,10 +607,11 @@ class TestUserHandlers:
                 throw(ValueError(f"password={SECRET}"))
             except ValueError:
                 log.exception("order.failed")
-        assert "order.failed" in printed.getvalue()
-        assert "ValueError" in printed.getvalue()
-        assert "password=[redacted:" in printed.getvalue()
-        assert SECRET not in printed.getvalue() + str(heard.records)
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", printed.getvalue())  # older structlogs colour exceptions all the same
+        assert "order.failed" in shown
+        assert "ValueError" in shown
+        assert "password=[redacted:" in shown
+        assert SECRET not in shown + str(heard.records)
 
     def test_a_formatter_of_structlog_at_a_handler_of_stdlib_logging(self) -> None:
         printed = io.StringIO()

@@ -269,9 +269,10 @@ def test_measurements_count_under_their_attributes(shop: Shop, catalog: Catalog)
     carts = catalog.up_down_counter("shop.carts", unit="{cart}", description="x")
     carts.add(3)
     carts.add(-1)
+    assert shop.values("shop.carts") == {(): 2}
     heat = catalog.gauge("shop.oven", unit="Cel", description="x", attributes={"shop.oven.id": (1, 2)})
     heat.set(180, {"shop.oven.id": 2})
-    assert (shop.values("shop.carts"), shop.values("shop.oven")) == ({(): 2}, {(2,): 180})
+    assert shop.values("shop.oven") == {(2,): 180}
 
 
 def test_members_of_an_enumeration_are_its_values(shop: Shop, catalog: Catalog) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.metrics import Observation
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
@@ -47,16 +48,21 @@ class Metrics:
 
     def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
         """Collect; return the attributes of each series of a metric and its value, of a histogram its sum."""
-        data = self.reader.get_metrics_data()
-        assert data is not None
-        return [
-            (dict(point.attributes or {}), getattr(point, "value", None) or getattr(point, "sum", None))
-            for group in data.resource_metrics
-            for scope in group.scope_metrics
-            for metric in scope.metrics
-            if metric.name == name
-            for point in metric.data.data_points
-        ]
+        return points_of(self.reader, name)
+
+
+def points_of(reader: InMemoryMetricReader, name: str) -> list[tuple[dict[str, Any], Any]]:
+    """Collect; return the attributes of each series of a metric and its value, of a histogram its sum."""
+    data = reader.get_metrics_data()
+    assert data is not None
+    return [
+        (dict(point.attributes or {}), getattr(point, "value", None) or getattr(point, "sum", None))
+        for group in data.resource_metrics
+        for scope in group.scope_metrics
+        for metric in scope.metrics
+        if metric.name == name
+        for point in metric.data.data_points
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -179,15 +185,19 @@ class TestOneSet:
 
     @pytest.mark.parametrize("again", [1, 3], ids=["new", "remembered"])
     def test_what_the_sdk_tells_apart_takes_several(self, again: int) -> None:
-        metrics = Metrics(limit=LIMIT)
-        counter = metrics.meter.create_counter("m")
-        values: list[Any] = [1, 1.0, True, "1", b"1", None, (1, True), (True, 1), "None"]
-        for _ in range(again):
-            for value in values:
-                counter.add(1, {"a": value})
-        points = metrics.points("m")
-        assert [value for _, value in points] == [again] * len(values)
-        assert [(type(labels["a"]), labels["a"]) for labels, _ in points] == [(type(v), v) for v in values]
+        ours, reader = Metrics(limit=LIMIT), InMemoryMetricReader()
+        meters = [ours.meter, MeterProvider([reader], shutdown_on_exit=False).get_meter("tests")]
+        for counter in [meter.create_counter("m") for meter in meters]:
+            for _ in range(again):
+                for value in (1, 1.0, True, "1", b"1", None, (1, True), (True, 1), "None"):
+                    counter.add(1, {"a": value})
+
+        def told(points: list[tuple[dict[str, Any], Any]]) -> list[tuple[type, Any, Any]]:
+            return [(type(labels["a"]), labels["a"], value) for labels, value in points]
+
+        # Before 1.45 the SDK takes 1, 1.0 and True for the same.
+        assert told(ours.points("m")) == told(points_of(reader, "m"))
+        assert len(ours.points("m")) > 5
 
     def test_attributes_that_change_after_the_call_change_nothing(self) -> None:
         metrics = Metrics()
