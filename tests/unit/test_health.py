@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi import FastAPI
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.metrics import CallbackOptions
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -408,6 +409,41 @@ def test_disk_probe_tells_how_much_is_free(tmp_path: Path) -> None:
         disk_probe(tmp_path, free=10**20)()
     with pytest.raises(FileNotFoundError):
         disk_probe(tmp_path / "nothing", free=1)()
+
+
+def observed() -> dict[str, float]:
+    """Return what the gauge of results tells now, by check."""
+    found = _checks._statuses(CallbackOptions())
+    return {str((each.attributes or {})["otelkit.health.check"]): each.value for each in found}
+
+
+def test_results_of_several_are_told_while_they_run() -> None:
+    async def main() -> None:
+        first, second = Health(refresh=0.05), Health(refresh=0.05)
+        first.add("several-1", works)
+        second.add("several-2", fails)
+        async with started(first):
+            async with started(second):
+                await until(lambda: observed() == {"several-1": 1, "several-2": 0}, "both are told")
+            assert observed() == {"several-1": 1}  # the other one says nothing that could be true
+        assert observed() == {}
+
+    asyncio.run(main())
+
+
+def test_child_that_is_forked_meanwhile_knows_no_results() -> None:
+    async def main() -> None:
+        health = Health(refresh=0.05)
+        health.add("mine", works)
+        async with started(health):
+            await until(lambda: not health.unready, "ready")
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if observed() == {} and health.unready == "starting" else 1)
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert status == 0
+
+    asyncio.run(main())
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
