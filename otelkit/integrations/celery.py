@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("otelkit")
 
-_OLDEST = (5, 3)
+_OLDEST = (5, 4)
 _SYSTEM = "celery"
 _FIRST_TRY = "otelkit-first-try"
 """Header of a retry: where the first try ran, as a `traceparent`."""
@@ -104,7 +104,7 @@ class CeleryIntegration:
         except PackageNotFoundError:
             return Verdict(integration=self.name, choice="skipped", reason="not installed", wanted=False)
         if _release(installed) < _OLDEST:
-            reason = f"Celery {installed} is older than 5.3"
+            reason = f"Celery {installed} is older than 5.4"
             return Verdict(integration=self.name, choice="skipped", reason=reason, version=installed)
         if self._hooks is None:
             self._hooks = _Hooks(wiring)

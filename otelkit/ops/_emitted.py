@@ -373,7 +373,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         title="Celery",
-        about="Celery 5.3 and newer. A worker's main process counts, whichever pool runs the tasks. The depth of a "
+        about="Celery 5.4 and newer. A worker's main process counts, whichever pool runs the tasks. The depth of a "
         "queue is told by every process that publishes to it or consumes from it: take the maximum.",
         scopes=("otelkit.integrations.celery",),
         metrics=(
