@@ -228,6 +228,7 @@ SERVICE: dict[str, str] = {
 }
 """Each place where the service handles a secret, and its kind."""
 
+PRINTED = "tasks: printed"
 PREFORK_ONLY = (
     "tasks: argument of a killed task",
     "tasks: argument of a task out of time",
@@ -285,7 +286,7 @@ TASKS: dict[str, str] = {
     "tasks: log of stdlib logging": OPAQUE,
     "tasks: log of structlog, args": OPAQUE,
     "tasks: log of the request": OPAQUE,
-    "tasks: printed": OPAQUE,
+    PRINTED: OPAQUE,
     # Where the broker is.
     "tasks: password of the broker": OPAQUE,
     "tasks: url of the broker that is logged": OPAQUE,

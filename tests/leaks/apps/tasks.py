@@ -39,7 +39,7 @@ app.conf.update(
     },
 )
 if kit.LOGS != "ours":  # whoever listens sets logging up, and Celery does not
-    signals.setup_logging.connect(lambda **_: None, weak=False)
+    signals.setup_logging.connect(lambda **_: logging.getLogger().setLevel("DEBUG"), weak=False)
 _tasks = get_task_logger("shop.tasks")
 _log = logging.getLogger("shop")
 
@@ -138,4 +138,5 @@ def log(self: Task, given: str) -> None:
         _tasks.exception("order failed")
     _log.warning("password=%s", use("tasks: log of stdlib logging"))
     structlog.get_logger("shop").info("called", args=[use("tasks: log of structlog, args")])
-    print(f"password={use('tasks: printed')}")  # noqa: T201  Celery makes log records of it
+    if kit.LOGS == "ours":  # Celery makes log records of it; elsewhere it is what `print()` is
+        print(f"password={use(plants.PRINTED)}")  # noqa: T201  as people do
