@@ -20,12 +20,13 @@ log = otelkit.get_logger()
 router = APIRouter()
 
 
-def _payment(request: Request) -> httpx.AsyncClient:
+def payment_client(request: Request) -> httpx.AsyncClient:
+    """Return the one client of the application."""
     client: httpx.AsyncClient = request.app.state.payment
     return client
 
 
-Payment = Annotated[httpx.AsyncClient, Depends(_payment)]
+Payment = Annotated[httpx.AsyncClient, Depends(payment_client)]
 
 
 class OrderRequest(BaseModel):
