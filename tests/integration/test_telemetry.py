@@ -101,10 +101,16 @@ def call(port: int) -> None:
 
 
 def is_complete(receiver: Receiver) -> bool:
-    """Tell whether all tasks ran, and each metric was exported."""
-    runs = {(span.name, span.attributes["celery.task.state"]) for span in receiver.spans() if "run/" in span.name}
-    wanted = {("run/flaky", "retry"), ("run/flaky", "success"), ("run/broken", "failure"), ("run/work", "success")}
-    return wanted <= runs and STOCK.keys() <= {point.metric for point in receiver.points()}
+    """Tell whether tasks of every sort ran, and each metric was exported."""
+    runs = [span for span in receiver.spans() if span.name.startswith("run/") and span.kind == "CONSUMER"]
+    states = {(span.name, span.attributes["celery.task.state"]) for span in runs}
+    wanted = {("run/flaky", "retry"), ("run/flaky", "success"), ("run/broken", "failure"), ("run/double", "success")}
+    keys = {key for span in runs for key in span.attributes}
+    return (
+        wanted <= states
+        and {"celery.task.eta", "celery.group.id"} <= keys
+        and STOCK.keys() <= {point.metric for point in receiver.points()}
+    )
 
 
 @pytest.fixture(scope="module")
