@@ -284,7 +284,7 @@ def soak(session: nox.Session) -> None:
 @nox.session(requires=["wheel"])
 @lane
 def leaks(session: nox.Session) -> None:
-    """Search what leaves services and workers for planted secrets; `-- --full`, `-- --kit vanilla`, `-- celery` choose."""
+    """Search what leaves services and workers for secrets; `-- --full`, `-- --kit vanilla`, `-- celery` choose."""
     install(session, f"{built_wheel(session)}[all]", *group("test"))
     older = Path(session.create_tmp()).resolve() / "sqlalchemy-2.0"  # to be set before the newest, which is installed
     session.install("--no-deps", "--target", str(older), *CELLS["sqlalchemy-2.0"])
