@@ -5,7 +5,7 @@ that loop (a pool of connections belongs to one loop), any other callable in a d
 that hangs keeps nobody waiting, neither a request nor the exit. Nothing here runs before the server does: a process
 that forks workers (`gunicorn --preload`) runs no probe, each worker runs its own.
 
-Calls of a probe belong to no request: they make no spans.
+Calls of a probe belong to no request, and are no work either: they make neither spans nor measurements.
 """
 
 from __future__ import annotations
