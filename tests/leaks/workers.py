@@ -80,6 +80,7 @@ def _places(cell: TaskCell, surroundings: Surroundings) -> dict[str, str]:
         "LEAKS_RESULTS": redis.replace("DATABASE", str(2 * number + 2)),
         "LEAKS_QUEUE": f"leaks-{number}",
         "LEAKS_POOL": cell.pool,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",  # a child that is killed takes with it what it has not sent
     }
 
 
