@@ -44,8 +44,9 @@ _OVERLAP: Final = 20  # frames of a context manager between the code that raised
 _MEMBERS: Final = 10
 _EXCEPTIONS: Final = 30  # looked at for one fingerprint: causes, members, causes of members
 _MARK: Final = "__otelkit_told__"
-"""Key in the dictionary of an exception: its fingerprint, and in which trace it was counted last. A text, so that it
-can go wherever the exception can."""
+"""Key in the dictionary of an exception: its fingerprint, and in which traces it was counted. A text, so that it can go
+wherever the exception can."""
+_TRACES: Final = 8  # that are remembered, of an object that is raised again and again
 
 _INLINED: Final = re.compile(r"(?:\.<locals>\.|^)<(?:list|dict|set)comp>")
 """Functions of their own before Python 3.12 only."""
@@ -87,13 +88,14 @@ def told(exception: object, span: Span | None = None) -> dict[str, str]:
         if not isinstance(exception, BaseException):
             return {}
         marks = vars(exception)
-        made, _, counted = str(marks.get(_MARK, "")).partition(" ")
+        made, *traces = str(marks.get(_MARK, "")).split(" ")
         number = (span or trace.get_current_span()).get_span_context().trace_id
-        current = f"{number:032x}" if number else ""
+        here = [f"{number:032x}"] if number else []
         fingerprint = made or _fingerprint(exception)
-        marks[_MARK] = f"{fingerprint} {current or counted}"
-        if not made or (counted and current and counted != current):
-            _count(fingerprint)
+        if not made or not set(here) <= set(traces):
+            marks[_MARK] = " ".join([fingerprint, *traces[1 - _TRACES :], *here])
+            if not made or traces:  # one that was counted outside of any trace does not count again in one
+                _count(fingerprint)
     except RecursionError:
         return {}  # where the stack is used up, nothing more can be called
     except Exception as error:  # noqa: BLE001  an exception may be of any shape

@@ -478,11 +478,16 @@ def test_an_exception_counts_once_however_often_it_is_told(counted: Counted, ord
 
 def test_the_same_object_counts_anew_in_another_trace(counted: Counted, orders: dict[str, Any]) -> None:
     error = fails(orders["place"])
-    for number in (0x10, 0x1, 0x10):
+    for number in (0x10, 0x1, 0x10):  # two requests at the same time wait for the one that fails
         with in_trace(number):
             told(error)
             told(error)
-    assert counted.read() == {(of(error),): 3}
+    assert counted.read() == {(of(error),): 2}
+    for number in range(100, 200):
+        with in_trace(number):
+            told(error)
+    assert counted.read() == {(of(error),): 102}
+    assert len(vars(error)[_exceptions._MARK]) < 300
 
 
 def test_it_does_not_count_again_where_it_was_sent_to(counted: Counted, orders: dict[str, Any]) -> None:
