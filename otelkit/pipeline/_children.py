@@ -73,6 +73,7 @@ class Children:
         self._lost = lost
         self._incoming, self._outgoing = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._incoming.settimeout(0)
+        self._awake, self._waker = socket.socketpair()  # what is sent here is never read: the thread ends
         with contextlib.suppress(OSError):
             self._outgoing.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
         self._lock = threading.Lock()
@@ -123,34 +124,31 @@ class Children:
     def close(self) -> None:
         """Listen no more. What has come by now, `merged` has read."""
         with contextlib.suppress(OSError):
-            self._incoming.shutdown(socket.SHUT_RD)
+            self._waker.send(b".")
         if self._thread.is_alive():
             self._thread.join(_PATIENCE)
         with self._lock:
-            self._incoming.close()
-            self._outgoing.close()
+            for end in (self._incoming, self._outgoing, self._awake, self._waker):
+                end.close()
 
     def _run(self) -> None:
-        goes_on = True
-        while goes_on:
-            try:
-                select.select([self._incoming], [], [])
-            except (OSError, ValueError):
-                return
+        waits = select.poll()  # `select` knows no descriptor beyond 1024
+        for end in (self._incoming, self._awake):
+            waits.register(end, select.POLLIN)
+        last = self._awake.fileno()
+        while last not in dict(waits.poll()):
             with self._lock:
-                goes_on = self._read()
+                self._read()
 
-    def _read(self) -> bool:
-        """Take in every message that has come; False once there are none to come."""
+    def _read(self) -> None:
+        """Take in every message that has come."""
         while True:
             try:
                 message = self._incoming.recv(_MOST)
-            except BlockingIOError:
-                return True
             except OSError:
-                return False
+                return
             if not message:
-                return False
+                return
             try:
                 # Only our own forked children have the other end: it is as trustworthy as this process.
                 pid, pieces, final = pickle.loads(message)  # noqa: S301  see above
