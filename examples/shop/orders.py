@@ -55,6 +55,7 @@ async def place_order(wanted: OrderRequest, session: Session, payment: Payment) 
         if reply.status_code != HTTPStatus.PAYMENT_REQUIRED:
             reply.raise_for_status()
     except httpx.HTTPError as error:
+        # It may have been charged all the same: payment books a charge only when the order is confirmed.
         await release(session, order, "failed")
         log.exception("order.failed", order_id=order.id)
         raise HTTPException(HTTPStatus.BAD_GATEWAY, "payment is out of order") from error
