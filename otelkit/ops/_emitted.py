@@ -220,7 +220,7 @@ SUBJECTS: Final = (
     Subject(
         title="HTTP servers",
         about="FastAPI, and any ASGI application in `TelemetryMiddleware`. Duration and active requests are "
-        "FastAPI's own from 0.142 on, under the same names.",
+        "FastAPI's own from 0.142 on, under the same names and the scope `fastapi`.",
         scopes=("otelkit.integrations.asgi",),
         metrics=(
             "http.server.request.duration",
