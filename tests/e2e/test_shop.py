@@ -7,6 +7,7 @@ Each row of `ROWS` is a question to Prometheus, Tempo or Loki in its own languag
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from otelkit._catalog import STOCK
 from otelkit.ops.query import wait_for
+from shop import metrics
 from support import lanes, redis_server
 from support.processes import HOST, PYTHON, Process, free_port
 
@@ -56,6 +59,7 @@ SIGNALS = {
     "declared metrics": {"metric"},
     "health": {"metric"},
     "process": {"metric"},
+    "verdicts": {"metric"},
     "delivery": {"metric"},
 }
 
@@ -95,6 +99,10 @@ PROCESS = [
     "process_memory_usage_bytes{$} > 0",
     "process_thread_count{$} > 0",
     "process_unix_file_descriptor_count{$} > 0",
+    "process_memory_virtual_bytes{$} > 0",
+    "cpython_gc_collections_total{$} > 0",
+    "cpython_gc_collected_objects_total{$} >= 0",
+    "cpython_gc_uncollectable_objects_total{$} >= 0",
 ]
 
 ROWS = (
@@ -135,7 +143,11 @@ ROWS = (
         span='{$ && trace:id = "TRACE" && name = "INSERT orders" && kind = client && span.db.system.name = "sqlite"}',
         metric=[
             'db_client_operation_duration_seconds_count{$,db_operation_name="INSERT",db_collection_name="orders"} == 2',
-            'db_client_connection_count{$,db_client_connection_state="idle"} >= 0',
+            'db_client_connection_count{$,db_client_connection_pool_name=~"sqlite.*"} >= 0',
+            'db_client_connection_max{$,db_client_connection_pool_name=~"sqlite.*"} > 0',
+            'db_client_connection_pending_requests{$,db_client_connection_pool_name=~"sqlite.*"} == 0',
+            'db_client_connection_timeouts_total{$,db_client_connection_pool_name=~"sqlite.*"} == 0',
+            'db_client_connection_wait_time_seconds_count{$,db_client_connection_pool_name=~"sqlite.*"} > 0',
         ],
         exemplar='db_client_operation_duration_seconds_bucket{$,db_collection_name="orders",db_operation_name="INSERT"}',
     ),
@@ -237,6 +249,20 @@ ROWS = (
     ),
     *rows("health", "payment", metric='otelkit_health_check_status{$,otelkit_health_check="database"} == 1'),
     *(row for service in PROCESSES for row in rows("process", service, metric=PROCESS)),
+    *rows(
+        "verdicts",
+        "api",
+        metric=[
+            f'otelkit_integration_status{{$,otelkit_integration="{name}",otelkit_verdict="{verdict}"}} == 1'
+            for name, verdict in (
+                ("fastapi", "native"),
+                ("httpx", "contrib"),
+                ("sqlalchemy", "ours"),
+                ("redis", "ours"),
+                ("celery", "ours"),
+            )
+        ],
+    ),
     *rows("process", "api", metric="python_eventloop_lag_seconds_count{$} > 0"),
     *(
         row
@@ -247,7 +273,10 @@ ROWS = (
             metric=[
                 'otelkit_telemetry_delivered_total{$,otelkit_signal="traces"} > 0',
                 'otelkit_telemetry_delivered_total{$,otelkit_signal="logs"} > 0',
-                "sum(otelkit_telemetry_dropped_total{$} > 0) or vector(0) == 0",
+                'otelkit_telemetry_emitted_total{$,otelkit_signal="metrics"} > 0',
+                'otelkit_telemetry_pending{$,otelkit_signal="traces"} >= 0',
+                "absent(otelkit_telemetry_dropped_total{$} > 0)",
+                "otel_sdk_exporter_operation_duration_seconds_count{$} > 0",
             ],
         )
     ),
@@ -371,6 +400,13 @@ def test_every_library_has_a_row_for_each_of_its_signals() -> None:
         found.setdefault(row.library, set()).add(row.signal)
     assert found == SIGNALS
     assert {row.service for row in ROWS} == set(PROCESSES)
+
+
+def test_every_metric_of_the_catalogues_has_a_row() -> None:
+    """Those of otelkit and of the shop: one that no row asks for could be missing, and nobody would see it."""
+    asked = {name for row in ROWS if row.signal == "metric" for name in re.findall(r"(\w+)\{\$", row.question)}
+    declared = [*(stock.metric for stock in STOCK), *metrics.catalog.metrics]
+    assert [metric.name for metric in declared if asked.isdisjoint(metric.series)] == []
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
