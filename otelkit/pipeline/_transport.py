@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from otelkit import _environment
 from otelkit._values import shown
 from otelkit.otlp.decode import rejected_items
+from otelkit.pipeline._calls import calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -358,18 +359,20 @@ class _GRPC:
         self._method = f"/opentelemetry.proto.collector.{_SERVICES[name]}/Export"
         self._metadata = tuple(signal.headers.items())
         self._channel: tuple[int, Any, Any] | None = None
+        self._inherited: list[object] = []
 
     def send(self, body: bytes, timeout: float) -> Answer:
         import grpc  # type: ignore[import-untyped]  # noqa: PLC0415  loaded by `open_transport`; ships no types
 
         small = len(body) < _WORTH_COMPRESSING
         try:
-            response = self._call()(
-                body,
-                timeout=timeout,
-                metadata=self._metadata,
-                compression=grpc.Compression.NoCompression if small else None,
-            )
+            with calls.call():
+                response = self._call()(
+                    body,
+                    timeout=timeout,
+                    metadata=self._metadata,
+                    compression=grpc.Compression.NoCompression if small else None,
+                )
             count, message = rejected_items(response)
             return Answer(outcome="delivered", rejected=count, reason=_clipped(message))
         except grpc.RpcError as error:
@@ -388,6 +391,8 @@ class _GRPC:
 
     def _call(self) -> Any:
         if self._channel is None or self._channel[0] != os.getpid():
+            if self._channel is not None:
+                self._inherited.append(self._channel)  # of the parent: let go, it would be closed
             channel = self._open()
             self._channel = (os.getpid(), channel, channel.unary_unary(self._method))
         return self._channel[2]
