@@ -30,6 +30,7 @@ from faults.bench import (
 )
 from faults.received import instance, port, reserve
 from faults.secrets import SECRETS
+from support import redis_server
 from support.processes import HOST, Process, ProcessError, wait_http
 
 if TYPE_CHECKING:
@@ -60,6 +61,45 @@ def sigterm(bench: Bench, server: str, protocol: str, count: int) -> None:
         check_work(bench.verdict, sink.wait(complete(count), within=SETTLING), count)
     bench.verdict.note("exit", f"{took:.2f} s")
     bench.verdict.equal("code", process.returncode, -signal.SIGTERM if server == "uvicorn" else 0)
+
+
+# -- G2: tasks
+# --------------------------------------------------------------------------------------------------------
+
+# Contrib's metric of tasks, and ours.
+TASKS = ("flower.task.runtime.seconds", "celery.task.duration")
+
+
+def tasks(bench: Bench, per_child: int, protocol: str) -> None:
+    """SIGTERM a prefork worker the moment the last of its tasks has a result."""
+    if (why := redis_server.missing()) is not None:
+        raise SkippedError(why)
+    count = 200
+    pool = ["-c", "2", "-l", "INFO", *(["--max-tasks-per-child", str(per_child)] if per_child else [])]
+    with redis_server.server() as redis, bench.sink() as sink:
+        endpoint, broker = sink.endpoint(protocol), {"BROKER": redis.url()}
+        worker = ["-m", "celery", "-A", "faults.apps.tasks", "worker", *pool]
+        with bench.start(worker, endpoint, protocol, **broker) as process:
+            process.wait_output(" ready.", within=60)
+            give = ["-c", f"from faults.apps import tasks; tasks.give({count})"]
+            # The same for every kit: whoever asks has no telemetry.
+            with bench.start(give, endpoint, protocol, OTEL_SDK_DISABLED="true", **broker) as asking:
+                bench.verdict.equal("asked", asking.wait(within=600), 0)
+            process.signal(signal.SIGTERM)
+            sent = time.monotonic()
+            took = timed_wait(process, within=90) - sent
+        received = sink.wait(lambda received: len(_runs(received)) >= count, within=SETTLING)
+    verdict = bench.verdict
+    verdict.equal("runs", len(_runs(received)), count)
+    verdict.equal("logs", len(received.bodies("worked on ")), count)
+    verdict.equal("metric", received.total(TASKS), count)
+    verdict.equal("duplicates", received.duplicates("worked on "), 0)
+    verdict.note("exit", f"{took:.2f} s")
+    verdict.equal("code", process.returncode, 0)
+
+
+def _runs(received: Received) -> list[Any]:
+    return [span for span in received.spans if span.name == "run/work"]
 
 
 # -- G3: children

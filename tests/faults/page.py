@@ -32,6 +32,13 @@ PROMISES = {
         "code is what it is without a kit.",
         ("spans", "logs", "metric", "exit"),
     ),
+    "G2": Promise(
+        "Celery's children lose nothing",
+        "200 tasks with a log record each, in a prefork worker of two children on Redis; SIGTERM the moment the last "
+        "result is there, and with children that are replaced after 20 tasks, or after each. 200 runs and records, and "
+        "200 in the metric of tasks.",
+        ("runs", "logs", "metric", "exit"),
+    ),
     "G3": Promise(
         "Children lose nothing and count once",
         "A process exports 600 spans and a counter at 1, then four children make 50 spans, 50 records and 50 "

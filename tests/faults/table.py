@@ -61,6 +61,19 @@ def _sigterm() -> Iterator[Cell]:
         )
 
 
+def _tasks() -> Iterator[Cell]:
+    quick = {(0, HTTP): EXPLICIT, (20, GRPC): LAUNCHER}
+    ends = {0: "SIGTERM at once", 20: "a child for 20 tasks", 1: "a child for each task"}
+    for per_child, protocol in ((per_child, protocol) for per_child in ends for protocol in PROTOCOLS):
+        yield Cell(
+            guarantee="G2",
+            name=f"{ends[per_child]}, {protocol}",
+            run=partial(cells.tasks, per_child=per_child, protocol=protocol),
+            quick=quick.get((per_child, protocol), ()),
+            beside=4,
+        )
+
+
 def _children() -> Iterator[Cell]:
     quick = {("os.fork", "raise", GRPC), ("fork", "exit", GRPC)}
     methods = {name: name for name in ("os.fork", "fork", "spawn", "forkserver")} | {"early": "os.fork before set-up"}
@@ -241,6 +254,7 @@ def _again() -> Iterator[Cell]:
 
 CELLS = [
     *_sigterm(),
+    *_tasks(),
     *_children(),
     *_outages(),
     *_leaving(),
