@@ -6,12 +6,13 @@ and it lives as long as the worker. So there is one series per task and state, h
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 from opentelemetry.context import Context
@@ -30,6 +31,8 @@ _log = logging.getLogger("otelkit")
 SENT = "otelkit-sent"
 """Header of a message: when it was published, in seconds since 1970."""
 _OWN = "_otelkit_counted"
+_MOST_BEGUN: Final = 50
+"""Tasks that begin at zero when the worker is ready, of all that it knows; others do with their first run."""
 
 
 def destination(app: Any, delivery_info: Any) -> str | None:
@@ -54,7 +57,10 @@ class _Worker:
     def __init__(self, meter_provider: MeterProvider) -> None:
         self.active = False
         meter = meter_provider.get_meter("otelkit.integrations.celery")
-        self._executions = create(meter, _catalog.metric("celery.task.executions"))
+        executions = _catalog.metric("celery.task.executions")
+        self._executions = create(meter, executions)
+        self._states = list(executions.closed_sets())
+        self._begun: set[tuple[str, str | None]] = set()
         self._duration = create(meter, _catalog.metric("celery.task.duration"))
         self._wait_time = create(meter, _catalog.metric("celery.task.wait_time"))
         create(meter, _catalog.metric("celery.task.active"), [self._observe_active])
@@ -80,6 +86,7 @@ class _Worker:
     def _hook_signals(self, module: Any) -> None:
         try:
             module.worker_init.connect(self._begin, weak=False)
+            module.worker_ready.connect(self._ready, weak=False)
             module.worker_process_init.connect(self._in_child, weak=False)
             module.task_revoked.connect(self._revoked, weak=False)
         except Exception:  # noqa: BLE001  the same
@@ -94,6 +101,27 @@ class _Worker:
         """Forget it in a child of its pool: `worker_process_init`, which the solo pool sends as well."""
         if self._pid != os.getpid():
             self._worker = None
+
+    # -- zeros: a series that begins at 1 hides its first failure from `increase()`
+
+    def _ready(self, sender: Any = None, **_: Any) -> None:
+        """Begin the series of tasks that this worker will be given: Celery's `worker_ready`."""
+        try:
+            amqp, tasks = sender.app.amqp, [name for name in sender.app.tasks if not name.startswith("celery.")]
+            # A router of our own: that of the application adds a queue that it misses, and the worker would consume it.
+            router = amqp.Router(dict(amqp.queues.consume_from))
+        except Exception:  # noqa: BLE001  never into a worker
+            self._note()
+            return
+        for name in tasks[:_MOST_BEGUN]:
+            with contextlib.suppress(Exception):  # it goes to queues of others, or its router asks for arguments
+                self._begin_at_zero(name, str(router.route({}, name)["queue"].name))
+
+    def _begin_at_zero(self, task: str, queue: str | None) -> None:
+        if self.active and (task, queue) not in self._begun:
+            self._begun.add((task, queue))
+            for state in self._states:
+                self._executions.add(0, {"celery.task.name": task} | state | _queue(queue))
 
     # -- gauges
 
@@ -144,6 +172,7 @@ class _Worker:
         try:
             if not self.active:
                 return
+            self._begin_at_zero(request.name, destination(request.task.app, request.delivery_info))
             headers = request.request_dict
             due = headers.get(SENT)
             eta = headers.get("eta")

@@ -233,6 +233,17 @@ def test_ends_that_are_no_success_are_told_with_their_error(story: Story) -> Non
     }
 
 
+def test_each_end_of_a_task_begins_at_zero(story: Story) -> None:
+    told = {
+        (point.attributes["celery.task.state"], point.attributes["messaging.destination.name"]): point.value
+        for point in story.receiver.points()
+        if point.metric == "celery.task.executions" and point.attributes["celery.task.name"] == "total"
+    }
+    assert {key for key, value in told.items() if not value} == {
+        (state, "celery") for state in ("failure", "retry", "revoked", "rejected", "ignored")
+    }
+
+
 def test_beat_and_eta_tasks_join_what_asked_for_them(story: Story) -> None:
     (eta,) = [span for span in named(story.receiver, "run/double") if "celery.task.eta" in span.attributes]
     (sent,) = [span for span in named(story.receiver, "apply_async/double") if "celery.task.eta" in span.attributes]

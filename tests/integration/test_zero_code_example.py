@@ -147,5 +147,5 @@ def finished(receiver: Receiver) -> set[tuple[object, object]]:
     return {
         (point.attributes["celery.task.name"], point.attributes["celery.task.state"])
         for point in receiver.points()
-        if point.metric == "celery.task.executions"
+        if point.metric == "celery.task.executions" and point.value
     }

@@ -209,7 +209,7 @@ def total(receiver: Receiver, metric: str) -> float:
 
 
 def states(receiver: Receiver) -> Counter[tuple[str, str]]:
-    """Count executions by task and state."""
+    """Count executions by task and state, zeros left out."""
     last: dict[tuple[str, str, str], float] = {}
     for point in receiver.points():
         if point.metric == "celery.task.executions":
@@ -218,4 +218,4 @@ def states(receiver: Receiver) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     for (_, task, state), value in last.items():
         found[task, state] += int(value)
-    return found
+    return +found
