@@ -179,6 +179,7 @@ class Parent:
 
     def __init__(self, outgoing: socket.socket, lost: Callable[[int], object]) -> None:
         self._outgoing = outgoing
+        self._identity = _identity_of(outgoing)
         self._lost = lost
         self._waiting: list[_Piece] = []
         self._gone = False
@@ -211,6 +212,13 @@ class Parent:
 
     def _send(self, batch: list[_Piece], deadline: float, *, final: bool) -> bool:
         """Send some pieces as one message; False where nobody takes it in time."""
+        if self._gone or _identity_of(self._outgoing) != self._identity:
+            # Who becomes a daemon, and Celery's beat in a worker, closes what it inherited. By now the number may be
+            # that of another socket, the broker's say: nothing is to be sent there, nor is it to be closed.
+            if not self._gone:
+                self._outgoing.detach()
+            self._gone = True
+            return False
         try:
             message = pickle.dumps((os.getpid(), batch, final), pickle.HIGHEST_PROTOCOL)
             self._outgoing.settimeout(max(0.001, deadline - time.monotonic()))
@@ -307,6 +315,15 @@ class _Shared:
                         levels[key] = summed(levels[key], point) if key in levels else point
                 told = levels
         yield from told.items()
+
+
+def _identity_of(socket_: socket.socket) -> tuple[int, int] | None:
+    """Return what a socket's descriptor is now; None where it is closed."""
+    try:
+        found = os.fstat(socket_.fileno())
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _lives(pid: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ class App:
             return pid
         try:
             self.reader.renew_in_child()
+            self.reader.join_parent()
             for act in acts:
                 act()
                 self.reader.force_flush()
@@ -184,6 +186,7 @@ def test_children_wait_for_nobody_where_nobody_reads(app: App) -> None:
 def test_a_child_of_a_child_tells_its_own(app: App) -> None:
     def fork_again() -> None:
         app.reader.renew_in_child()
+        app.reader.join_parent()
         app.orders.add(7)
 
     app.run(fork_again)
@@ -209,5 +212,33 @@ def test_a_child_that_outlives_its_parent_tells_its_own(app: App) -> None:
     os.close(writing)
 
 
+def test_a_child_that_closed_all_it_inherited_tells_its_own_and_writes_to_nobody(app: App) -> None:
+    def become_a_daemon() -> None:
+        # As Celery's beat in a worker: what is opened next has the numbers of what was closed.
+        os.closerange(3, 200)
+        others = [socket.socketpair() for _ in range(60)]
+        app.orders.add(3)
+        app.reader.force_flush()
+        (metric,) = [each for each in scopes(app.received[-1]) if each.name == "orders"]
+        assert metric.data.data_points[0].value == 3
+        for end in [end for pair in others for end in pair]:
+            with pytest.raises(BlockingIOError):
+                end.recv(1, socket.MSG_DONTWAIT)
+
+    app.run(become_a_daemon)
+
+
 def scopes(data: MetricsData) -> list[Any]:
     return [metric for group in data.resource_metrics for scope in group.scope_metrics for metric in scope.metrics]
+
+
+def test_a_child_that_does_not_join_tells_its_own(app: App) -> None:
+    pid = os.fork()
+    if pid == 0:
+        app.reader.renew_in_child()
+        app.orders.add(3)
+        app.reader.shutdown()
+        (metric,) = [each for each in scopes(app.received[-1]) if each.name == "orders"]
+        os._exit(metric.data.data_points[0].value)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert "orders" not in app.told()
