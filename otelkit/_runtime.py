@@ -401,7 +401,7 @@ def _leave_well(telemetry: Telemetry, pipeline: Pipeline) -> None:
     leaving = Leaving(ways, lambda: pipeline.grace(telemetry.settings.shutdown_timeout))
     leaving.install()
     servers.flush_before_signals(leaving)
-    _celery_pool.follow_children(adopt=pipeline.adopt_children, leave=leaving.at_exit)
+    _celery_pool.follow_children(adopt=pipeline.adopt_children, join=pipeline.join_parent, leave=leaving.at_exit)
 
 
 def _disabled(settings: Settings, objects: Objects) -> Telemetry:

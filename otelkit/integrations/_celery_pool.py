@@ -22,6 +22,7 @@ _log = logging.getLogger("otelkit")
 
 class _Ties(NamedTuple):
     adopt: Callable[[], object]
+    join: Callable[[], object]
     leave: Callable[[], object]
 
 
@@ -29,14 +30,16 @@ _ties: list[_Ties] = []
 _hooked: list[str] = []
 
 
-def follow_children(*, adopt: Callable[[], object], leave: Callable[[], object]) -> None:
-    """Follow the children of pools; replaces what was given before. Neither may raise.
+def follow_children(*, adopt: Callable[[], object], join: Callable[[], object], leave: Callable[[], object]) -> None:
+    """Follow the children of pools; replaces what was given before. None may raise.
 
     Args:
         adopt: Called in the main process, before it forks any: tell their metrics.
+        join: Called in a child as it begins: hand its metrics over. Other children are left alone: embedded beat closes
+            all descriptors that it inherits.
         leave: Called in a child as it ends: send the last.
     """
-    _ties[:] = [_Ties(adopt, leave)]
+    _ties[:] = [_Ties(adopt, join, leave)]
     if not _hooked:
         _hooked.append("celery.concurrency.prefork")
         wrapt.register_post_import_hook(_hook, "celery.concurrency.prefork")
@@ -45,6 +48,7 @@ def follow_children(*, adopt: Callable[[], object], leave: Callable[[], object])
 def _hook(module: Any) -> None:
     try:
         wrapt.wrap_function_wrapper(module, "TaskPool.on_start", _starting)
+        module.process_initializer = _beginning(module.process_initializer)
         module.process_destructor = _ending(module.process_destructor)
     except Exception:  # noqa: BLE001  runs inside Celery's import
         _log.debug("children of Celery pools cannot be followed", exc_info=True)
@@ -56,11 +60,23 @@ def _starting(wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwa
     return wrapped(*args, **kwargs)
 
 
-def _ending(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Send the last after the destructor: by a plain function of its name, which children that are not forked look up.
+def _beginning(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Join before the initializer: by a plain function of its name, which children that are not forked look up.
 
     What `worker_pool_start_method="spawn"` hands to them is pickled, and an object of wrapt is not to be pickled.
     """
+
+    @functools.wraps(original)
+    def initializer(*args: Any, **kwargs: Any) -> Any:
+        for ties in _ties:
+            ties.join()
+        return original(*args, **kwargs)
+
+    return initializer
+
+
+def _ending(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Send the last after the destructor, by such a function as well."""
 
     @functools.wraps(original)
     def destructor(*args: Any, **kwargs: Any) -> Any:

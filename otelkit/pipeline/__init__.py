@@ -383,7 +383,7 @@ class Pipeline:
     # -- children of a pool
 
     def adopt_children(self) -> None:
-        """Tell the metrics of children that are forked from now on as this process's own."""
+        """Tell the metrics of children that are forked from now on as this process's own, if they `join_parent`."""
         if self._reader is None or not hasattr(os, "fork"):
             return
         settings = self._settings
@@ -392,3 +392,8 @@ class Pipeline:
             self._reader.adopt_children(settings.metric_cardinality_limit, within=settings.span_delay, lost=lost)
         except OSError as error:  # no file descriptor left: children tell their own, as without this
             say(f"metrics of children are series of their own: {error}")
+
+    def join_parent(self) -> None:
+        """Hand the metrics of this forked child to the process that forked it."""
+        if self._reader is not None:
+            self._reader.join_parent()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from otelkit.pipeline._children import Parent
 
 _PATIENCE = 1.0  # seconds that a fork waits for a collection to end; a slow callback must not hold it up for longer
+_DECISION = 10.0  # seconds that a child has to join its parent before it tells series of its own
 _COLLECTION_TIMEOUT = 30_000.0  # milliseconds, the SDK's default too: it fails a collection that takes longer
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
 
@@ -62,6 +63,7 @@ class Reader(MetricReader):
         self._provider: Callable[[], MeterProvider | None] = lambda: None
         self._closed = False
         self._children: Children | None = None
+        self._inherited: Children | None = None
         self._renew()
         self._start()
         if hasattr(os, "register_at_fork"):
@@ -89,7 +91,10 @@ class Reader(MetricReader):
             self._thread = thread
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval):
+        stop = self._stop
+        if self._inherited is not None and stop.wait(_DECISION):
+            return
+        while not stop.wait(self._interval):
             self._gather(_COLLECTION_TIMEOUT)
 
     def _gather(self, timeout_millis: float) -> bool:
@@ -168,7 +173,7 @@ class Reader(MetricReader):
             self._children.close()
 
     def adopt_children(self, limit: int, *, within: float, lost: Callable[[int], object]) -> None:
-        """Tell what children that are forked from now on measure as this process's own.
+        """Tell what children that are forked from now on measure as this process's own, if they `join_parent`.
 
         Args:
             limit: Attribute sets of one instrument that are told apart, all children together.
@@ -177,6 +182,20 @@ class Reader(MetricReader):
         """
         if self._children is None and not self._closed:
             self._children = Children(limit, within=within, lost=lost)
+
+    def join_parent(self) -> None:
+        """Hand what this forked child measures to the process that forked it, where that adopts its children.
+
+        To be called as soon as it is known: once the child has closed descriptors it does not know, it is too late.
+        """
+        adopting, self._inherited = self._inherited, None
+        if adopting is None:
+            return
+        self._parent = adopting.parent()
+        self._interval = min(self._interval, adopting.within)
+        self._stop.set()
+        self._stop = threading.Event()
+        self._start()
 
     def _set_meter_provider(self, meter_provider: MeterProvider) -> None:
         super()._set_meter_provider(meter_provider)
@@ -196,12 +215,9 @@ class Reader(MetricReader):
         To be called in the child before it measures anything (`os.register_at_fork`). The thread is started at once:
         nothing tells a reader of a first measurement.
         """
+        # Kept where nobody joins: its sockets may be closed, and their numbers those of others, which it would close.
+        self._inherited, self._children = self._children, None
         self._renew()
-        # A child of a child belongs to nobody: it tells its own.
-        adopting, self._children = self._children, None
-        if adopting is not None:
-            self._parent = adopting.parent()
-            self._interval = min(self._interval, adopting.within)
         collect: Any = self._collect
         consumer: Any = getattr(collect, "__self__", None)
         if hasattr(consumer, "add_metric_reader"):
