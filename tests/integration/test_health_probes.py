@@ -59,7 +59,7 @@ async def see_it_die(health: Health, server: AbstractContextManager[Any]) -> dic
 @pytest.fixture
 def _lane(request: pytest.FixtureRequest) -> Iterator[None]:
     missing = {"PostgreSQL": postgres, "Redis": redis_server, "RabbitMQ": rabbitmq}[request.param].missing()
-    lane = f"health of {request.param}"
+    lane = f"health-{request.param.lower()}"
     if missing is not None:
         lanes.skipped(lane, missing)
         pytest.skip(missing)
