@@ -11,6 +11,7 @@ from celery.worker.consumer import consumer
 
 from otelkit._retold import retold
 from otelkit.integrations import _celery_lines
+from otelkit.otlp.receiver import Receiver
 from support.processes import PYTHON, run
 
 if TYPE_CHECKING:
@@ -163,7 +164,6 @@ def test_lines_of_celery_s_handlers_are_redacted_and_those_of_the_application_s_
     formatter: str, expected: str, tmp_path: Path
 ) -> None:
     program = PROGRAM.format(formatter=formatter)
-    ended = run(
-        [PYTHON, "-c", program], folder=tmp_path, env={"OTEL_SDK_DISABLED": None, "OTELKIT_SHUTDOWN_TIMEOUT": "1"}
-    )
+    with Receiver() as receiver:  # with nobody listening, otelkit would say so in between
+        ended = run([PYTHON, "-c", program], folder=tmp_path, env={"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_url})
     assert expected in ended.stderr
