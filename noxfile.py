@@ -245,7 +245,7 @@ def integration(session: nox.Session) -> None:
 @nox.session(default=False, requires=["wheel"])
 @lane
 def celery(session: nox.Session) -> None:
-    """Give 200 tasks to a worker of every sort, on both brokers: half an hour; `-- -k rabbitmq` chooses."""
+    """Give 200 tasks to a worker of every sort, on both brokers: a quarter of an hour; `-- -k rabbitmq` chooses."""
     session.env["CELERY_CELLS"] = "all"
     install(session, f"{built_wheel(session)}[all]", *group("test"))
     pytest(session, str(ROOT / "tests" / "integration" / "test_celery.py"), *session.posargs)
