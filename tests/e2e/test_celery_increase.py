@@ -51,7 +51,7 @@ def test_increase_over_a_steady_run_is_the_number_of_tasks(
             reaches(1)  # the series are there: Prometheus sees what they grow by from now on
             begun = time.monotonic()
             publish(
-                f"import time\nfor number in range({tasks}): work.delay(number).get(timeout=60); time.sleep(0.2)",
+                f"import time\nfor number in range({tasks}): work.delay(number).get(timeout=60); time.sleep(0.3)",
                 publisher,
                 tmp_path,
             )
