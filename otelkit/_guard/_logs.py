@@ -134,9 +134,7 @@ class _Logger(sdk_logs.Logger):
             super().emit(_plain_record(record))
             return
         if exception is not None:
-            attributes = {**told(exception), **(attributes_of(attributes) or {})}
-            if not is_readable(exception):
-                attributes, exception = {**exception_attributes(exception), **attributes}, None
+            attributes, exception = _with_exception(attributes_of(attributes), exception)
         try:
             super().emit(
                 timestamp=instant(timestamp),
@@ -166,11 +164,16 @@ def _plain_record(record: Any) -> Any:
     plain.body, plain.attributes = _body(record.body), attributes_of(record.attributes)
     plain.event_name = line(record.event_name)
     if plain.exception is not None:
-        plain.attributes = {**told(plain.exception), **(plain.attributes or {})}
-        if not is_readable(plain.exception):
-            plain.attributes = {**exception_attributes(plain.exception), **plain.attributes}
-            plain.exception = None
+        plain.attributes, plain.exception = _with_exception(plain.attributes, plain.exception)
     return plain
+
+
+def _with_exception(attributes: Any, exception: Any) -> tuple[dict[str, Any], Any]:
+    """Return attributes with what is told of an exception, and the exception if the SDK can read it."""
+    described = {**told(exception), **(attributes or {})}
+    if is_readable(exception):
+        return described, exception
+    return {**exception_attributes(exception), **described}, None
 
 
 class LoggerProvider(sdk_logs.LoggerProvider):

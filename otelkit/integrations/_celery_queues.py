@@ -84,7 +84,7 @@ class Queues:
             _log.debug("no thread measures the depth of Celery's queues", exc_info=True)
 
     def _run(self) -> None:
-        pid, stop = os.getpid(), threading.Event()
+        never = threading.Event()  # `sleep` refuses the longest intervals, a wait takes them
         while True:
             if self.active and self.measures:
                 try:
@@ -92,14 +92,14 @@ class Queues:
                         suppress_instrumentation(),
                         self._app.connection_for_write(connect_timeout=_CONNECT_SECONDS) as connection,
                     ):
-                        self._measure_until_lost(connection, pid, stop)
+                        self._measure_until_lost(connection, never)
                 except Exception:  # noqa: BLE001  a broker that is away: it is asked again
                     _log.debug("the depth of Celery's queues could not be measured", exc_info=True)
-            stop.wait(self._interval)
+            never.wait(self._interval)
 
-    def _measure_until_lost(self, connection: Any, pid: int, stop: threading.Event) -> None:
+    def _measure_until_lost(self, connection: Any, never: threading.Event) -> None:
         channel = connection.channel()
-        while self.active and self.measures and self._pid == pid:
+        while self.active and self.measures:
             for queue in self._names():
                 try:
                     depth = int(channel.queue_declare(queue=queue, passive=True).message_count)
@@ -108,7 +108,7 @@ class Queues:
                     if not getattr(channel, "is_open", not getattr(channel, "closed", False)):
                         channel = connection.channel()
                 self._depths[queue] = (depth, monotonic())
-            stop.wait(self._interval)
+            never.wait(self._interval)
 
     def _names(self) -> list[str]:
         names = dict(self._used)

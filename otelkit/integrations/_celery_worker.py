@@ -60,7 +60,7 @@ class _Worker:
         executions = _catalog.metric("celery.task.executions")
         self._executions = create(meter, executions)
         self._states = list(executions.closed_sets())
-        self._begun: set[tuple[str, str | None]] = set()
+        self._begun: set[tuple[str, ...]] = set()
         self._duration = create(meter, _catalog.metric("celery.task.duration"))
         self._wait_time = create(meter, _catalog.metric("celery.task.wait_time"))
         create(meter, _catalog.metric("celery.task.active"), [self._observe_active])
@@ -98,9 +98,14 @@ class _Worker:
         _serving.mark()
 
     def _in_child(self, **_: Any) -> None:
-        """Forget it in a child of its pool: `worker_process_init`, which the solo pool sends as well."""
-        if self._pid != os.getpid():
+        """Forget it in a child of its pool: Celery's `worker_process_init`."""
+        if self.forked:
             self._worker = None
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is not the process that began as a worker, where a solo pool sends `worker_process_init` too."""
+        return self._pid != os.getpid()
 
     # -- zeros: a series that begins at 1 hides its first failure from `increase()`
 
@@ -115,13 +120,14 @@ class _Worker:
             return
         for name in tasks[:_MOST_BEGUN]:
             with contextlib.suppress(Exception):  # it goes to queues of others, or its router asks for arguments
-                self._begin_at_zero(name, str(router.route({}, name)["queue"].name))
+                self._begin_at_zero(name, _queue(str(router.route({}, name)["queue"].name)))
 
-    def _begin_at_zero(self, task: str, queue: str | None) -> None:
-        if self.active and (task, queue) not in self._begun:
-            self._begun.add((task, queue))
+    def _begin_at_zero(self, task: str, queue: dict[str, str]) -> None:
+        series = task, *queue.values()
+        if self.active and series not in self._begun:
+            self._begun.add(series)
             for state in self._states:
-                self._executions.add(0, {"celery.task.name": task} | state | _queue(queue))
+                self._executions.add(0, {"celery.task.name": task} | state | queue)
 
     # -- gauges
 
@@ -172,14 +178,14 @@ class _Worker:
         try:
             if not self.active:
                 return
-            self._begin_at_zero(request.name, destination(request.task.app, request.delivery_info))
+            labels = _destination_label(request)
+            self._begin_at_zero(request.name, labels)
             headers = request.request_dict
             due = headers.get(SENT)
             eta = headers.get("eta")
             if isinstance(eta, str):
                 due = max(due or 0.0, _seconds(eta))
             if isinstance(due, int | float) and due:
-                labels = _destination_label(request)
                 self._wait_time.record(max(0.0, request.time_start - due), labels, _context(request))
         except Exception:  # noqa: BLE001  never into a worker
             self._note()
@@ -283,6 +289,11 @@ def install(meter_provider: MeterProvider) -> None:
         _workers.append(_Worker(meter_provider))
         _workers[0].attach()
     _workers[0].active = True
+
+
+def is_child() -> bool:
+    """Tell, where Celery sends `worker_process_init`, whether it is a child of a pool, and not the worker itself."""
+    return all(worker.forked for worker in _workers)
 
 
 def uninstall() -> None:

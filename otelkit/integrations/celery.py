@@ -13,7 +13,6 @@ unseen: `_celery_quiet`; what Celery's own lines say: `_celery_lines`; how child
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -190,7 +189,6 @@ class _Hooks:
         self._tracer: Tracer = wiring.tracer_provider.get_tracer(__name__)
         meter = wiring.meter_provider.get_meter(__name__)
         self._sent: Counter = create(meter, _catalog.metric("messaging.client.sent.messages"))
-        self._worker_pid: int | None = None
         self._attached = False
         self._failed = False
 
@@ -207,15 +205,10 @@ class _Hooks:
             signals.task_prerun.connect(self.started, weak=False)
             signals.task_postrun.connect(self.ended, weak=False)
             signals.task_failure.connect(self.raised, weak=False)
-            signals.worker_init.connect(self.worker_begins, weak=False)
             signals.worker_ready.connect(self.worker_is_ready, weak=False)
             signals.worker_process_init.connect(self.child_begins, weak=False)
         except Exception:  # noqa: BLE001  runs inside the application's `import celery`
             self._note()
-
-    def worker_begins(self, **_: Any) -> None:
-        """Know that this process is a worker: Celery's `worker_init`."""
-        self._worker_pid = os.getpid()
 
     def worker_is_ready(self, sender: Any = None, **_: Any) -> None:
         """Measure its queues: Celery's `worker_ready`, once its pool is forked and all that a broker needs imported."""
@@ -225,8 +218,8 @@ class _Hooks:
             self._note()
 
     def child_begins(self, **_: Any) -> None:
-        """Know that this process is a child of a pool: `worker_process_init`, which the solo pool sends as well."""
-        if self._worker_pid != os.getpid():
+        """Leave the queues to the worker in a child of its pool: Celery's `worker_process_init`."""
+        if _celery_worker.is_child():
             self.queues.leave_to_parent()
 
     # -- publishing

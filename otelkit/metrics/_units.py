@@ -44,8 +44,8 @@ _PER: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week
 """The same below a fraction line."""
 _PERIODS: Final = frozenset({"s", "min", "h", "d"})
 """What a declaration may have there: of the others, `m` is metres to UCUM, `w` and `y` are nothing."""
-_UNDECLARED: Final = {"KBy": "kilobytes"}
-"""Words for what libraries emit, and UCUM does not know."""
+_WORDS: Final = _NAMES | {"KBy": "kilobytes"}
+"""The same with what libraries emit, and UCUM does not know."""
 _PLAIN: Final = frozenset({"bit", "kg", "km", "kW"})
 """Units that Prometheus writes as they are."""
 _CURRENCIES: Final = frozenset(
@@ -99,8 +99,7 @@ def prometheus_name(name: str, unit: str, *, gauge: bool = False, counter: bool 
     words = [word for word in _NO_WORD.split(name) if word]
     above, _, below = _ANYTHING_IN_BRACES.sub("", unit).partition("/")
     above, below = above.strip(), below.strip()
-    known = _NAMES | _UNDECLARED
-    if above and above != "1" and (said := known.get(above, _NO_WORD.sub("_", above).strip("_"))) not in words:
+    if above and above != "1" and (said := _WORDS.get(above, _NO_WORD.sub("_", above).strip("_"))) not in words:
         words.append(said)
     if below and (said := _PER.get(below, _NO_WORD.sub("_", below).strip("_"))) not in words:
         words += ["per", said]

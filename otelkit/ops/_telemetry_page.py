@@ -27,8 +27,9 @@ instrumentors of other libraries emit under names of theirs.
   too, as of {_catalog.CONVENTIONS}, and may be renamed there, but not here before otelkit says so; *otelkit* are ours.
 - **In Prometheus** a dot becomes an underscore, in labels too: `http.route` is `http_route`. A histogram has
   `_bucket`, `_count` and `_sum`. Pushed and scraped names are the same.
-- **Values** of an attribute are listed where there are only these. `cache.requests`, `db.client.connection.timeouts`
-  and `otelkit.telemetry.*` begin at zero, so that `increase()` sees the first event; others begin with it.
+- **Values** of an attribute are listed where there are only these. `cache.requests`, `celery.task.executions`,
+  `db.client.connection.timeouts` and `otelkit.telemetry.*` begin at zero, so that `increase()` sees the first event;
+  others begin with it.
 - **Series** are bounded: above 2,000 attribute sets for a metric, the rest is counted under `otel.metric.overflow`.
 """
 

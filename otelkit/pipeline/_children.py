@@ -212,12 +212,13 @@ class Parent:
 
     def _send(self, batch: list[_Piece], deadline: float, *, final: bool) -> bool:
         """Send some pieces as one message; False where nobody takes it in time."""
-        if self._gone or _identity_of(self._outgoing) != self._identity:
-            # Who becomes a daemon, and Celery's beat in a worker, closes what it inherited. By now the number may be
-            # that of another socket, the broker's say: nothing is to be sent there, nor is it to be closed.
-            if not self._gone:
-                self._outgoing.detach()
+        if self._gone:
+            return False
+        if _identity_of(self._outgoing) != self._identity:
+            # A child that becomes a daemon closes what it inherited. By now the number may be that of another socket,
+            # the broker's say: nothing is to be sent there, nor is it to be closed.
             self._gone = True
+            self._outgoing.detach()
             return False
         try:
             message = pickle.dumps((os.getpid(), batch, final), pickle.HIGHEST_PROTOCOL)

@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from support.redis_server import RedisServer
 
 
+# It ends when twenty tasks have ended and both children run one that goes on.
+BUSY = """
+for one in [work.delay(number) for number in range(20)]: one.get(timeout=60)
+for _ in range(2): slow.delay(60)
+while sum(map(len, (app.control.inspect().active() or {}).values())) < 2: pass
+"""
+
+
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
     with redis_broker() as running:
@@ -105,13 +113,7 @@ def test_children_that_the_kernel_kills_are_counted_and_what_was_told_before_sta
 ) -> None:
     environment |= {"OTEL_BSP_SCHEDULE_DELAY": "300", "OTEL_BLRP_SCHEDULE_DELAY": "300"}
     with Worker(environment, tmp_path) as worker:
-        publish(
-            "for one in [work.delay(number) for number in range(20)]: one.get(timeout=60)\n"
-            "for _ in range(2): slow.delay(60)\n"
-            "while sum(map(len, (app.control.inspect().active() or {}).values())) < 2: pass",
-            environment,
-            tmp_path,
-        )
+        publish(BUSY, environment, tmp_path)
         # Spans leave a child within the delay, measurements too: nothing of these waits for the child's end.
         wait_until(lambda: len(named(receiver, "run/work")) == 20, within=STARTS, what="the runs of what has ended")
         for child in children_of(worker.pid):
@@ -127,13 +129,7 @@ def test_children_that_the_kernel_kills_are_counted_and_what_was_told_before_sta
 
 def test_a_cold_shutdown_keeps_what_has_ended(environment: dict[str, str], receiver: Receiver, tmp_path: Path) -> None:
     with Worker(environment, tmp_path) as worker:
-        publish(
-            "for one in [work.delay(number) for number in range(20)]: one.get(timeout=60)\n"
-            "for _ in range(2): slow.delay(60)\n"
-            "while sum(map(len, (app.control.inspect().active() or {}).values())) < 2: pass",
-            environment,
-            tmp_path,
-        )
+        publish(BUSY, environment, tmp_path)
         worker.signal(signal.SIGQUIT)
         worker.wait(within=STARTS)
     assert len(named(receiver, "run/work")) == 20

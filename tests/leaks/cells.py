@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaks import plants
+from leaks.search import THEIRS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leaks.search import Hit
     from otelkit.otlp.receiver import Receiver
 
@@ -123,6 +126,19 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
     figures: str = ""
     seconds: float = 0.0
+
+    def judge(self, logs: str, found: Sequence[Hit], raw_due: int) -> None:
+        """Keep what was found; not what a handler of the application printed of its own records, which must be raw.
+
+        Args:
+            logs: Who wrote the log of the cell.
+            found: All of it.
+            raw_due: How many raw secrets that handler must have printed.
+        """
+        self.hits = [hit for hit in found if logs != "user" or hit.channel != THEIRS]
+        raw = sum(hit.channel == THEIRS for hit in found)
+        if logs == "user" and raw < raw_due:
+            self.wrong.append(f"the application's own handler printed {raw} secrets: its records were changed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,10 +48,7 @@ def fill(outcome: Outcome, cell: Cell, folder: Path, surroundings: Surroundings)
         _check_use(outcome, sent, was_used, databases, redis)
         if cell.kit != "vanilla":
             _check_arrival(outcome, sent, receiver)
-    outcome.hits = [hit for hit in found if cell.logs != "user" or hit.channel != search.THEIRS]
-    raw = sum(hit.channel == search.THEIRS for hit in found)
-    if cell.logs == "user" and raw < _RAW:
-        outcome.wrong.append(f"the application's own handler printed {raw} secrets: its records were changed")
+    outcome.judge(cell.logs, found, _RAW)
     search.note(folder, found)
     outcome.figures = f"{len(sent)} requests, {len(was_used)} plants used, {search.sizes(channels)}"
 

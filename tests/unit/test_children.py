@@ -214,7 +214,7 @@ def test_a_child_that_outlives_its_parent_tells_its_own(app: App) -> None:
 
 def test_a_child_that_closed_all_it_inherited_tells_its_own_and_writes_to_nobody(app: App) -> None:
     def become_a_daemon() -> None:
-        # As Celery's beat in a worker: what is opened next has the numbers of what was closed.
+        # What is opened next has the numbers of what was closed.
         os.closerange(3, 200)
         others = [socket.socketpair() for _ in range(60)]
         app.orders.add(3)

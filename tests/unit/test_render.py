@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from otelkit._variables import OWN_DEFAULTS, VARIABLES
 from otelkit.ops import render
 
@@ -37,9 +39,10 @@ def test_the_settings_reference_explains_our_own_defaults() -> None:
     assert all(own.reason in text for own in OWN_DEFAULTS.values())
 
 
-def test_every_table_row_has_as_many_cells_as_its_header() -> None:
+@pytest.mark.parametrize("page", render.RENDERERS)
+def test_every_table_row_has_as_many_cells_as_its_header(page: str) -> None:
     cells = 0
-    for line in render.render_settings_reference().splitlines():
+    for line in render.RENDERERS[page]().splitlines():
         if line.startswith("| ---"):
             cells = line.count("|")
         if line.startswith("|") and cells:
