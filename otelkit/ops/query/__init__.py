@@ -87,6 +87,19 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Series:
+    """What one series was over a stretch of time.
+
+    Args:
+        labels: As stored.
+        points: Time in nanoseconds since the epoch, and value; oldest first.
+    """
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exemplar:
     """One measurement that a series kept as an example, with the span it was made in.
 

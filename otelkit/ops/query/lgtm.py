@@ -12,8 +12,9 @@ import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from otelkit.ops.query import Exemplar, Query, Sample, Trace, TraceSummary, Window
+from otelkit.ops.query import Exemplar, Query, Sample, Series, Trace, TraceSummary, Window
 from otelkit.ops.query._http import Backend
 from otelkit.otlp.decode import decode_traces
 from otelkit.otlp.model import LogRecord, Scope
@@ -66,6 +67,32 @@ class Prometheus:
         """
         return self.backend.ask("/api/v1/query", {"query": promql}, _samples)
 
+    def range(self, promql: str, window: Window | None = None, step: float = 15.0) -> tuple[Series, ...]:
+        """Return the values of an instant vector, or of a scalar, over a window; None is the last hour.
+
+        Args:
+            promql: The expression.
+            window: From when to when.
+            step: Seconds between two values.
+
+        Raises:
+            QueryError: The expression is wrong, or is of another type; or Prometheus gave no answer.
+        """
+        return self.backend.ask("/api/v1/query_range", _range(promql, window, step), _series)
+
+    def label_values(self, label: str, selector: str = "", window: Window | None = None) -> tuple[str, ...]:
+        """Return the values that a label has in the series that the selector names, or in all; None is the last hour.
+
+        Raises:
+            QueryError: Label or selector is wrong, or Prometheus gave no answer.
+        """
+        window = window or Window.last(_HOUR)
+        parameters = {"start": _seconds(window.start_ns), "end": _seconds(window.end_ns)}
+        if selector:
+            parameters["match[]"] = selector
+        location = f"/api/v1/label/{quote(label, safe='')}/values"
+        return self.backend.ask(location, parameters, lambda answer: tuple(map(str, answer["data"])))
+
     def exemplars(self, promql: str, window: Window | None = None) -> tuple[Exemplar, ...]:
         """Return the exemplars of all series that the expression names, oldest first; None is the last hour.
 
@@ -110,6 +137,21 @@ class Tempo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line as Loki has it.
+
+    Args:
+        labels: Of its stream, and its structured metadata.
+        time_ns: Nanoseconds since the epoch.
+        text: The line itself.
+    """
+
+    labels: Mapping[str, str]
+    time_ns: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loki:
     """Logs, by LogQL."""
 
@@ -123,6 +165,14 @@ class Loki:
         Raises:
             QueryError: The query is wrong or is not for lines; or Loki gave no answer.
         """
+        return tuple(_record(line) for line in self.lines(logql, window, limit))
+
+    def lines(self, logql: str, window: Window | None = None, limit: int = 1000) -> tuple[Line, ...]:
+        """Return the same as `query`, as Loki has it: labels under their own names, none of them interpreted.
+
+        Raises:
+            QueryError: The query is wrong or is not for lines; or Loki gave no answer.
+        """
         window = window or Window.last(_HOUR)
         parameters = {
             "query": logql,
@@ -131,7 +181,20 @@ class Loki:
             "limit": str(limit),
             "direction": "forward",
         }
-        return self.backend.ask("/loki/api/v1/query_range", parameters, _records)
+        return self.backend.ask("/loki/api/v1/query_range", parameters, _lines)
+
+    def range(self, logql: str, window: Window | None = None, step: float = 15.0) -> tuple[Series, ...]:
+        """Return what a query that counts lines or bytes says over a window; None is the last hour.
+
+        Args:
+            logql: The expression.
+            window: From when to when.
+            step: Seconds between two values.
+
+        Raises:
+            QueryError: The query is wrong or is not for numbers; or Loki gave no answer.
+        """
+        return self.backend.ask("/loki/api/v1/query_range", _range(logql, window, step), _series)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +259,25 @@ def _selector(metric: str, labels: Mapping[str, str] | None) -> str:
 
 def _seconds(nanoseconds: int) -> str:
     return f"{nanoseconds // _SECOND}.{nanoseconds % _SECOND:09d}"
+
+
+def _range(expression: str, window: Window | None, step: float) -> dict[str, str]:
+    window = window or Window.last(_HOUR)
+    start, end = _seconds(window.start_ns), _seconds(window.end_ns)
+    return {"query": expression, "start": start, "end": end, "step": f"{step:g}"}
+
+
+def _series(answer: Any) -> tuple[Series, ...]:
+    data = answer["data"]
+    if data["resultType"] != "matrix":
+        raise ValueError(f"numbers over time were expected, not {data['resultType']}")
+    return tuple(
+        Series(
+            labels=row["metric"],
+            points=tuple((round(float(time) * _SECOND), float(value)) for time, value in row.get("values", ())),
+        )
+        for row in data["result"]
+    )
 
 
 def _samples(answer: Any) -> tuple[Sample, ...]:
@@ -268,21 +350,25 @@ def _summaries(answer: Any) -> tuple[TraceSummary, ...]:
     return tuple(sorted(found, key=lambda hit: hit.start_ns, reverse=True))
 
 
-def _records(answer: Any) -> tuple[LogRecord, ...]:
+def _lines(answer: Any) -> tuple[Line, ...]:
     data = answer["data"]
     if data["resultType"] != "streams":
         raise ValueError(f"lines were expected, not a {data['resultType']}")
-    found = [_record(stream["stream"], *value[:2]) for stream in data["result"] for value in stream["values"]]
-    return tuple(sorted(found, key=lambda record: record.time_ns))
+    found = [
+        Line(labels=stream["stream"], time_ns=int(time), text=text)
+        for stream in data["result"]
+        for time, text, *_ in stream["values"]
+    ]
+    return tuple(sorted(found, key=lambda line: line.time_ns))
 
 
-def _record(labels: Mapping[str, str], time: str, line: str) -> LogRecord:
-    fields = {RESTORED.get(name, name): value for name, value in labels.items()}
+def _record(line: Line) -> LogRecord:
+    fields = {RESTORED.get(name, name): value for name, value in line.labels.items()}
     fields.pop("detected_level", None)  # Loki's guess; the record says its severity itself
     resource = {name: fields.pop(name) for name in tuple(fields) if _of_resource(name)}
     return LogRecord(
-        body=line,
-        time_ns=int(time),
+        body=line.text,
+        time_ns=line.time_ns,
         observed_ns=int(fields.pop("observed_timestamp", 0)),
         severity_number=int(fields.pop("severity_number", 0)),
         severity_text=fields.pop("severity_text", ""),
