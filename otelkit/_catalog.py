@@ -35,6 +35,29 @@ RESOURCE_LABELS: Final = (
 )
 """Attributes of the resource that become labels of every series, pushed or scraped."""
 
+STREAM_LABELS: Final = (
+    "service.name",
+    "service.namespace",
+    "deployment.environment.name",
+    "container.name",
+    "k8s.namespace.name",
+    "k8s.cluster.name",
+)
+"""Attributes of the resource that become labels of a stream of logs. Each combination of their values is a stream, so
+that there are few of them and none tells two processes of a service apart."""
+
+SPAN_DIMENSIONS: Final = (
+    "service.namespace",
+    "deployment.environment.name",
+    "http.route",
+    "http.request.method",
+    "http.response.status_code",
+    "db.system.name",
+    "messaging.destination.name",
+)
+"""Attributes of spans and of their resource that become labels of the metrics made of spans, beside the name of the
+service and name, kind and status of the span."""
+
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
     "db.client.": {"db.system": "db.system.name"},
     "redis.client.": {"db.system": "db.system.name"},

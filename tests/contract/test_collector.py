@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from otelkit import _sampling
+from otelkit._catalog import RESOURCE_LABELS, SPAN_DIMENSIONS, STREAM_LABELS
 from otelkit.ops.query import lgtm
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTOR = ROOT / "collector/config.yaml"
+REDACTION = ROOT / "collector/redaction.yaml"
 PROMETHEUS = ROOT / "deploy/prometheus/prometheus.yaml"
 TEMPO = ROOT / "deploy/tempo/tempo.yaml"
 LOKI = ROOT / "deploy/loki/loki.yaml"
@@ -51,11 +54,11 @@ def test_every_variable_has_a_default_and_a_name_of_ours(path: Path) -> None:
     assert _load(path)
 
 
-def test_a_variable_means_the_same_everywhere_and_is_documented() -> None:
-    used = set().union(*(_variables(path) for path in (COLLECTOR, TEMPO, LOKI)))
-    documented = set(re.findall(r"^\| `(STACK_[A-Z_]+)` \| `([^`]*)` \|", README.read_text(), re.MULTILINE))
+def test_a_variable_means_the_same_everywhere_and_those_of_the_collector_are_documented() -> None:
+    used = set().union(*(_variables(path) for path in (COLLECTOR, REDACTION, TEMPO, LOKI)))
     assert len(used) == len({name for name, _ in used})
-    assert documented == used
+    documented = set(re.findall(r"^\| `(STACK_[A-Z_]+)` \| `([^`]*)` \|", README.read_text(), re.MULTILINE))
+    assert documented >= _variables(COLLECTOR) | _variables(REDACTION)
 
 
 def test_the_collector_sends_to_where_the_stores_listen(collector: dict[str, Any]) -> None:
@@ -92,52 +95,72 @@ def test_all_programs_fit_on_one_machine_and_nobody_listens_beyond_it() -> None:
         assert VARIABLE.sub(lambda found: found["default"], address).removeprefix("http://").startswith("127.0.0.1")
 
 
-def test_every_pipeline_is_guarded_and_every_component_used(collector: dict[str, Any]) -> None:
+def test_what_comes_from_outside_is_limited_then_redacted_before_anything_else_sees_it(
+    collector: dict[str, Any],
+) -> None:
     pipelines = collector["service"]["pipelines"]
-    assert set(pipelines) == {"traces", "metrics", "logs"}
-    for pipeline in pipelines.values():
-        assert pipeline["processors"][0] == "memory_limiter"
+    outside = {name for name, pipeline in pipelines.items() if "otlp" in pipeline["receivers"]}
+    assert outside == {"traces", "metrics", "logs"}
+    for name in outside:
+        assert pipelines[name]["processors"] == ["memory_limiter", "transform/redaction"]
+    for name in set(pipelines) - outside:
+        assert set(pipelines[name]["receivers"]) <= set(collector["connectors"])
+
+
+def test_every_component_is_defined_once_and_used(collector: dict[str, Any]) -> None:
+    pipelines = collector["service"]["pipelines"]
     used = {name for pipeline in pipelines.values() for names in pipeline.values() for name in names}
     kinds = ("receivers", "processors", "connectors", "exporters")
-    assert used == {name for kind in kinds for name in collector[kind]}
+    defined = [name for document in (collector, _load(REDACTION)) for kind in kinds for name in document.get(kind, ())]
+    assert sorted(defined) == sorted(used)
     assert set(collector["service"]["extensions"]) == set(collector["extensions"])
 
 
-def test_a_queue_waits_out_a_store_and_sends_no_more_than_it_takes(collector: dict[str, Any]) -> None:
-    total = 0
+def test_spans_are_counted_before_any_sampling_and_without_those_that_stand_for_no_others(
+    collector: dict[str, Any],
+) -> None:
+    pipelines = collector["service"]["pipelines"]
+    assert pipelines["traces"]["exporters"] == ["forward/spans"]
+    counted, stored = pipelines["traces/span_metrics"], pipelines["traces/store"]
+    assert counted["receivers"] == stored["receivers"] == ["forward/spans"]
+    assert (counted["processors"], counted["exporters"]) == (["filter/forced"], ["span_metrics"])
+    assert stored["exporters"] == ["otlp_grpc/tempo"]
+    assert pipelines["metrics/spans"]["receivers"] == ["span_metrics"]
+    assert pipelines["metrics/spans"]["exporters"] == pipelines["metrics"]["exporters"]
+    (condition,) = collector["processors"]["filter/forced"]["traces"]["span"]
+    assert condition == f'attributes["{_sampling.FORCED}"] == true'
+
+
+def test_a_queue_on_disk_waits_out_a_store_and_sends_no_more_than_it_takes(collector: dict[str, Any]) -> None:
     for exporter in collector["exporters"].values():
         queue = exporter["sending_queue"]
+        assert queue["storage"] in collector["service"]["extensions"]
         assert (queue["sizer"], queue["batch"]["sizer"]) == ("bytes", "bytes")
         assert queue["batch"]["min_size"] < queue["batch"]["max_size"] < GRPC_LIMIT
+        assert queue["queue_size"] > 64 * queue["batch"]["max_size"]
         assert exporter["retry_on_failure"]["max_elapsed_time"] == "0s"
-        total += queue["queue_size"]
-    limiter = collector["processors"]["memory_limiter"]
-    assert total <= (limiter["limit_mib"] - limiter["spike_limit_mib"]) * 1024 * 1024
     assert collector["exporters"]["otlp_http/prometheus"]["sending_queue"]["num_consumers"] == 1
 
 
-def test_span_metrics_have_the_dimensions_that_queries_use(collector: dict[str, Any]) -> None:
+def test_components_have_the_names_that_stay(collector: dict[str, Any]) -> None:
+    old = {"otlphttp", "spanmetrics", "batch", "logging", "healthcheck", "filestorage", "hostmetrics", "loadbalancing"}
+    kinds = ("extensions", "receivers", "processors", "connectors", "exporters")
+    assert old.isdisjoint(name.partition("/")[0] for kind in kinds for name in collector[kind])
+    assert "otlp" not in {name.partition("/")[0] for name in collector["exporters"]}
+
+
+def test_span_metrics_have_the_dimensions_of_the_catalogue(collector: dict[str, Any]) -> None:
     connector = collector["connectors"]["span_metrics"]
-    assert [dimension["name"] for dimension in connector["dimensions"]] == [
-        "service.namespace",
-        "deployment.environment.name",
-        "http.route",
-        "http.request.method",
-        "http.response.status_code",
-        "db.system.name",
-    ]
+    assert tuple(dimension["name"] for dimension in connector["dimensions"]) == SPAN_DIMENSIONS
     assert connector["exemplars"]["enabled"] is True
     assert connector["histogram"]["unit"] == "s"
-    assert "span_metrics" in collector["service"]["pipelines"]["traces"]["exporters"]
-    assert "span_metrics" in collector["service"]["pipelines"]["metrics"]["receivers"]
 
 
-def test_stores_keep_the_identity_of_a_service_as_labels() -> None:
+def test_stores_keep_the_labels_of_the_catalogue() -> None:
     promoted = set(_load(PROMETHEUS)["otlp"]["promote_resource_attributes"])
     (index,) = _load(LOKI)["limits_config"]["otlp_config"]["resource_attributes"]["attributes_config"]
-    labels = set(index["attributes"])
-    assert labels <= promoted
-    identity = {"service.name", "service.namespace", "deployment.environment.name"}
-    assert identity <= labels
-    assert "service.instance.id" in promoted - labels  # a label per process would be a stream per process
-    assert labels <= set(lgtm.RESTORED.values())
+    assert set(RESOURCE_LABELS) <= promoted
+    assert index["attributes"] == list(STREAM_LABELS)
+    assert set(STREAM_LABELS) < set(RESOURCE_LABELS)
+    assert "service.instance.id" not in STREAM_LABELS  # a label per process would be a stream per process
+    assert set(STREAM_LABELS) <= set(lgtm.RESTORED.values())

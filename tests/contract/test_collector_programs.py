@@ -21,6 +21,7 @@ CONFIG = {
     "tempo": ROOT / "deploy/tempo/tempo.yaml",
     "loki": ROOT / "deploy/loki/loki.yaml",
 }
+REDACTION = ROOT / "collector/redaction.yaml"
 PROGRAMS = {
     "collector": ("otelcol-contrib", "otelcol"),
     "prometheus": ("promtool",),
@@ -40,13 +41,15 @@ def _validate(name: str, config: Path, folder: Path) -> Process:
         pytest.skip(f"{LANE}: {missing}")
     lanes.ran(LANE)
     arguments = {
-        "collector": ("validate", "--config", str(config)),
+        "collector": ("validate", f"--config={config}", f"--config={REDACTION}"),
         "prometheus": ("check", "config", str(config)),
         "tempo": (f"-config.file={config}", "-config.expand-env=true", "-config.verify=true"),
         "loki": (f"-config.file={config}", "-config.expand-env=true", "-verify-config"),
     }[name]
     return run(
-        [program, *arguments], folder=folder, env={"STACK_LOKI_DATA": str(folder), "STACK_TEMPO_DATA": str(folder)}
+        [program, *arguments],
+        folder=folder,
+        env={f"STACK_{each}_DATA": str(folder) for each in ("COLLECTOR", "LOKI", "TEMPO")},
     )
 
 

@@ -1,8 +1,7 @@
-"""The Collector makes right metrics of sampled spans, with the configuration that the page for operators has."""
+"""The Collector makes right metrics of sampled spans."""
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,7 @@ from support import lanes
 from support.processes import HOST, Process, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs/how-to/sampling-and-trust.md"
 LANE = "collector"
-
-
-def overlay() -> str:
-    """Return the page's configuration."""
-    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    return str(block)
 
 
 def calls(receiver: Receiver) -> dict[str, float]:
@@ -54,14 +46,14 @@ def test_span_metrics_count_what_sampled_spans_stand_for_and_no_forced_ones(tmp_
                 "otlp_http/prometheus": {"endpoint": receiver.http_url},
             }
         }
-        (tmp_path / "page.yaml").write_text(overlay())
         (tmp_path / "here.yaml").write_text(yaml.safe_dump(here))
-        configurations = [ROOT / "collector/config.yaml", tmp_path / "page.yaml", tmp_path / "here.yaml"]
+        configurations = [ROOT / "collector/config.yaml", ROOT / "collector/redaction.yaml", tmp_path / "here.yaml"]
         environment = {
             "STACK_OTLP_GRPC_PORT": str(free_port()),
             "STACK_OTLP_HTTP_PORT": str(port),
             "STACK_COLLECTOR_HEALTH_PORT": str(free_port()),
             "STACK_COLLECTOR_METRICS_PORT": str(free_port()),
+            "STACK_COLLECTOR_DATA": str(tmp_path),
             "STACK_SPAN_METRICS_INTERVAL": "200ms",
         }
         command = [program, *(f"--config={path}" for path in configurations)]

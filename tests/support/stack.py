@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
+import yaml
+
 from support.processes import HOST, Process, free_port, http_get
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +47,13 @@ _PORTS = (
     "STACK_LOKI_PORT",
     "STACK_LOKI_GRPC_PORT",
 )
+
+_SCRAPED = {
+    "otelcol": "STACK_COLLECTOR_METRICS_PORT",
+    "prometheus": "STACK_PROMETHEUS_PORT",
+    "loki": "STACK_LOKI_PORT",
+    "tempo": "STACK_TEMPO_PORT",
+}
 
 
 def find(program: str) -> str | None:
@@ -79,6 +88,7 @@ class Stack:
         ready_within: Seconds each program gets to become ready.
         stop_within: Seconds each gets to end on SIGTERM before SIGKILL. Tempo takes two, or minutes while it searches.
         variables: `STACK_*` variables on top of the ports and folders set here.
+        overlays: Further configuration files of the Collector, in their order.
     """
 
     def __init__(
@@ -88,11 +98,13 @@ class Stack:
         ready_within: float = 60.0,
         stop_within: float = 5.0,
         variables: Mapping[str, str] | None = None,
+        overlays: Sequence[Path] = (),
     ) -> None:
         self._folder = folder
         self._ready_within = ready_within
         self._stop_within = stop_within
         self._extra = dict(variables or {})
+        self._configurations = (*(ROOT / "collector" / name for name in ("config.yaml", "redaction.yaml")), *overlays)
         self._variables: dict[str, str] = {}
         self._running: dict[str, Process] = {}
 
@@ -199,10 +211,19 @@ class Stack:
             time.sleep(_PAUSE)
 
     def _folders(self) -> dict[str, str]:
-        folders = {f"STACK_{name.upper()}_DATA": self._folder / name for name in ("tempo", "loki", "prometheus")}
+        folders = {f"STACK_{name.upper()}_DATA": self._folder / name for name in NAMES}
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True)
         return {variable: str(folder) for variable, folder in folders.items()}
+
+    def _prometheus_configuration(self) -> Path:
+        """Write what Prometheus runs: the project's file, beside targets that are the programs of this stack."""
+        folder = self._folder / "prometheus.configuration"
+        (folder / "targets").mkdir(parents=True, exist_ok=True)
+        for job, port in _SCRAPED.items():
+            group = {"targets": [urlsplit(self._url(port)).netloc], "labels": {"job": job}}
+            (folder / "targets" / f"{job}.yaml").write_text(yaml.safe_dump([group]), encoding="utf-8")
+        return Path(shutil.copy(ROOT / "deploy/prometheus/prometheus.yaml", folder))
 
     def _url(self, port: str) -> str:
         return f"http://{HOST}:{self._variables[port]}"
@@ -213,14 +234,15 @@ class Stack:
             raise StackError(f"{name}: none of {', '.join(NAMES[name])} on PATH")
         match name:
             case "collector":
-                arguments: tuple[str, ...] = ("--config", str(ROOT / "collector/config.yaml"))
+                arguments: tuple[str, ...] = tuple(f"--config={path}" for path in self._configurations)
                 ready = self._url("STACK_COLLECTOR_HEALTH_PORT") + "/"
             case "prometheus":
                 arguments = (
-                    f"--config.file={ROOT / 'deploy/prometheus/prometheus.yaml'}",
+                    f"--config.file={self._prometheus_configuration()}",
                     f"--web.listen-address={urlsplit(self.prometheus).netloc}",
                     f"--storage.tsdb.path={self._variables['STACK_PROMETHEUS_DATA']}",
                     "--web.enable-otlp-receiver",
+                    "--web.enable-remote-write-receiver",
                     "--enable-feature=exemplar-storage",
                 )
                 ready = self.prometheus + "/-/ready"
