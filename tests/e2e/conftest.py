@@ -21,7 +21,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
     if absent := stack.missing():
         lanes.skipped(LANE, absent)
         pytest.skip(f"e2e: {absent}")
-    with stack.Stack(tmp_path_factory.mktemp("stack"), variables={"STACK_SPAN_METRICS_INTERVAL": "1s"}) as started:
+    soon = {"STACK_SPAN_METRICS_INTERVAL": "1s", "STACK_SERVICE_GRAPH_WAIT": "1s"}
+    with stack.Stack(tmp_path_factory.mktemp("stack"), variables=soon) as started:
         lanes.ran(LANE)
         yield started
 
