@@ -429,11 +429,11 @@ def _tags(span: Span, mapped: Any) -> str:
 def _own_logql(options: Mapping[str, Any]) -> str:
     """Return the query that Grafana makes where the file has none of its own."""
     logql = "{${__tags}}"
-    for filtered, field_, label in (
+    for option, name, label in (
         ("filterByTraceID", "traceId", "trace_id"),
         ("filterBySpanID", "spanId", "span_id"),
     ):
-        if options.get(filtered):
+        if options.get(option):
             logql += (
                 f' | label_format log_line_contains_{label}=`{{{{ contains "${{__span.{name}}}" __line__  }}}}`'
                 f' | log_line_contains_{label}="true" OR {label}="${{__span.{name}}}"'
