@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from otelkit.ops.query.lgtm import Lgtm
-from support import lanes, stack
+from support import lanes, redis_server, stack
+from support.shop_services import MODES, running_shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.redis_server import RedisServer
+    from support.shop_services import Shop
 
 LANE = "e2e"
 
@@ -31,3 +35,25 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
 def query(running: stack.Stack) -> Lgtm:
     """The stack's stores, as otelkit asks them."""
     return Lgtm.at(prometheus=running.prometheus, tempo=running.tempo, loki=running.loki)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A real Redis for the shop's cache and broker."""
+    if absent := redis_server.missing():
+        lanes.skipped(LANE, absent)
+        pytest.skip(f"e2e: {absent}")
+    with redis_server.server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=MODES)
+def shop(
+    request: pytest.FixtureRequest, running: stack.Stack, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """The example shop, launched one way, after some visits; `parametrize(..., indirect=True)` picks a way."""
+    mode: str = request.param
+    folder = tmp_path_factory.mktemp(mode)
+    namespace = "shop" if mode == "explicit" else folder.name
+    with running_shop(mode, otlp=running.otlp_http, redis=redis, folder=folder, namespace=namespace) as started:
+        yield started

@@ -6,42 +6,22 @@ Each row of `ROWS` is a question to Prometheus, Tempo or Loki in its own languag
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from otelkit._catalog import STOCK
 from otelkit.ops.query import wait_for
 from shop import metrics
-from support import lanes, redis_server
-from support.processes import HOST, PYTHON, Process, free_port
+from support.shop_services import DEADLINE, PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from otelkit.ops.query.lgtm import Lgtm
-    from support.redis_server import RedisServer
-    from support.stack import Stack
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-APPS = Path(__file__).parent / "apps"
-LAUNCHER = Path(sys.executable).parent / "opentelemetry-instrument"
-START = 60.0  # a busy machine takes that long to import a framework
-DEADLINE = 30.0  # a retry pauses for a second, beat asks every two, metrics are sent every second
-MODES = ("explicit", "launched")
-PROCESSES = {
-    "payment": ["uvicorn"],
-    "api": ["uvicorn"],
-    "worker": ["celery", "-A", "{app}", "worker", "--concurrency", "1", "--without-mingle", "--without-gossip"],
-    "beat": ["celery", "-A", "{app}", "beat", "--schedule", "schedule", "--pidfile="],
-}
+    from support.shop_services import Shop
 
 SIGNALS = {
     "FastAPI": {"span", "metric", "exemplar", "log"},
@@ -293,105 +273,25 @@ ROWS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shop:
-    """The running shop, after some visits.
-
-    Args:
-        namespace: Its `service.namespace`, which nobody else uses.
-        order: The trace of the order that went well.
-    """
-
-    namespace: str
-    order: str
-
-    def selection(self, row: Row) -> str:
-        """Select the process of a row, in the language of its question."""
-        if row.signal == "span":
-            return f'resource.service.namespace = "{self.namespace}" && resource.service.name = "{row.service}"'
-        return f'service_namespace="{self.namespace}",service_name="{row.service}"'
-
-    def ask(self, row: Row, query: Lgtm) -> object:
-        """Put the question of a row."""
-        question = row.question.replace("$", self.selection(row)).replace("TRACE", self.order)
-        match row.signal:
-            case "span":
-                return query.tempo.search(question)
-            case "log":
-                return query.loki.query(question)
-            case "exemplar":
-                return [each for each in query.prometheus.exemplars(question) if each.trace_id == self.order]
-            case _:
-                return query.prometheus.query(question)
+def selection(shop: Shop, row: Row) -> str:
+    """Select the process of a row, in the language of its question."""
+    if row.signal == "span":
+        return f'resource.service.namespace = "{shop.namespace}" && resource.service.name = "{row.service}"'
+    return f'service_namespace="{shop.namespace}",service_name="{row.service}"'
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    if absent := redis_server.missing():
-        lanes.skipped("e2e", absent)
-        pytest.skip(f"e2e: {absent}")
-    with redis_server.server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module", params=MODES)
-def shop(
-    request: pytest.FixtureRequest, running: Stack, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shop]:
-    """All processes, launched one way, after some visits; they run on while their telemetry is looked at."""
-    mode: str = request.param
-    folder = tmp_path_factory.mktemp(mode)
-    namespace = "shop" if mode == "explicit" else folder.name
-    ports = {"payment": free_port(), "api": free_port()}
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(EXAMPLES), str(APPS)]),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": running.otlp_http,
-        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
-        "OTEL_RESOURCE_ATTRIBUTES": f"service.namespace={namespace}",
-        "SHOP_DATABASE_URL": f"sqlite:///{folder / 'shop.db'}",
-        "PAYMENT_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'payment.db'}",
-        "PAYMENT_URL": f"http://{HOST}:{ports['payment']}",
-        "REDIS_URL": redis.url(2 * MODES.index(mode)),
-        "BROKER_URL": redis.url(2 * MODES.index(mode) + 1),
-        "SHOP_REMIND_SECONDS": "2",
-    }
-
-    def launched(service: str) -> Process:
-        app = f"shop.{service}:app"
-        own = {**environment, "SHOP_APP": app}
-        command = PROCESSES[service]
-        if command == ["uvicorn"]:
-            command = ["uvicorn", "{app}", "--host", HOST, "--port", str(ports[service])]
-        program: list[str | Path] = [PYTHON, "-m"]
-        if mode == "launched":
-            app = "launched:app"
-            own["OTEL_SERVICE_NAME"] = service
-            program = [LAUNCHER, PYTHON, "-m"]
-        return Process([*program, *(part.format(app=app) for part in command)], folder=folder, env=own, name=service)
-
-    with ExitStack() as stack:
-        processes = {service: stack.enter_context(launched(service)) for service in ("payment", "api", "worker")}
-        for service, port in ports.items():
-            processes[service].wait_http(f"http://{HOST}:{port}/health/ready", within=START)
-        stack.enter_context(launched("beat"))  # the tables are there
-        with httpx.Client(base_url=f"http://{HOST}:{ports['api']}", trust_env=False, timeout=DEADLINE) as customer:
-            yield Shop(namespace=namespace, order=visit(customer))
-
-
-def visit(customer: httpx.Client) -> str:
-    """Order twice, look at a product, sign up and log in; return the trace id of the order that went well."""
-    failed = customer.post("/orders", json={"sku": "teapot", "card": "diners"})
-    assert failed.status_code == httpx.codes.BAD_GATEWAY
-    ordered = customer.post("/orders", json={"sku": "teapot", "quantity": 2, "card": "mastercard"})
-    assert ordered.status_code == httpx.codes.CREATED, ordered.text
-    assert customer.get("/products/teapot").json() == {"sku": "teapot", "price": 39_00}
-    ada: dict[str, Any] = {"email": "ada@example.org", "password": "correct horse"}
-    assert customer.post("/users", json=ada).status_code == httpx.codes.CREATED
-    assert customer.post("/users/log-in", json=ada).status_code == httpx.codes.OK
-    wrong = customer.post("/users/log-in", json=ada | {"password": "incorrect horse"})
-    assert wrong.status_code == httpx.codes.UNAUTHORIZED
-    return str(ordered.headers["traceresponse"]).split("-")[1]
+def answer(shop: Shop, row: Row, query: Lgtm) -> object:
+    """Put the question of a row."""
+    question = row.question.replace("$", selection(shop, row)).replace("TRACE", shop.order)
+    match row.signal:
+        case "span":
+            return query.tempo.search(question)
+        case "log":
+            return query.loki.query(question)
+        case "exemplar":
+            return [each for each in query.prometheus.exemplars(question) if each.trace_id == shop.order]
+        case _:
+            return query.prometheus.query(question)
 
 
 def test_every_library_has_a_row_for_each_of_its_signals() -> None:
@@ -411,7 +311,7 @@ def test_every_metric_of_the_catalogues_has_a_row() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_the_store_has_an_answer(shop: Shop, query: Lgtm, row: Row) -> None:
-    wait_for(lambda: shop.ask(row, query), bool, DEADLINE)
+    wait_for(lambda: answer(shop, row, query), bool, DEADLINE)
 
 
 def test_an_order_is_one_trace_through_every_process(shop: Shop, query: Lgtm) -> None:
