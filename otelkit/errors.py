@@ -3,7 +3,8 @@
 OtelkitError
 ├── SettingsError      configure(), Settings() or a declared metric got arguments that cannot work
 ├── MeasurementError   a measurement does not fit the declaration of its metric; in tests only
-└── QueryError         a store of telemetry did not answer a question (otelkit.ops.query)
+├── QueryError         a store of telemetry did not answer a question (otelkit.ops.query)
+└── StackError         the stack of Collector and stores cannot be started or told about (otelkit.ops.stack)
 """
 
 from __future__ import annotations
@@ -65,3 +66,11 @@ class QueryError(OtelkitError):
     def passing(self) -> bool:
         """True where asking again may help: nothing answered, too many questions, or the store's own fault."""
         return self.status is None or self.status == HTTPStatus.TOO_MANY_REQUESTS or self.status >= _SERVER_ERRORS
+
+
+class StackError(OtelkitError):
+    """The stack of Collector and stores cannot be started, or told about; the message says why, and what to do.
+
+    Raised by `otelkit.ops.stack`, which an application never imports. A program that does not become ready is no such
+    error: it is told as what became of it.
+    """

@@ -1,0 +1,133 @@
+"""The only place for the real stack: as containers where an engine answers, else as processes of this machine.
+
+`otelkit stack` (`otelkit.ops.cli.stack`) is this as a command. `endpoints()` tells other commands where a running stack
+answers; what `state.json` holds is told in `otelkit.ops.stack._state`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from otelkit.errors import StackError
+from otelkit.ops import _assets
+from otelkit.ops.endpoints import Endpoints
+from otelkit.ops.stack import _choice, _native, _processes, _state
+from otelkit.ops.stack._choice import Wanted
+from otelkit.ops.stack._native import Seen
+from otelkit.ops.stack._progress import Progress, Silent
+from otelkit.ops.stack._state import Record, State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Progress", "Record", "Seen", "State", "Wanted", "down", "eject", "endpoints", "look", "state", "up"]
+
+_SILENT = Silent()
+_README = """# The stack's configuration, from otelkit {version}
+
+Yours to change from here on. `deploy/.env` holds versions, ports and retention; a variable of the shell wins over it.
+
+    otelkit stack up --config .                 # as containers where an engine answers, else the programs on PATH
+    cd deploy && docker compose up -d --wait    # without otelkit
+
+`collector/README.md` tells why each setting is what it is.
+"""
+
+
+def state(name: str = "default") -> State | None:
+    """Return what is noted of a stack that was brought up and not taken down; None where there is none."""
+    return _state.read(_state.folder(name))
+
+
+def endpoints(name: str = "default") -> Endpoints | None:
+    """Return where a running stack answers, None where none runs.
+
+    Args:
+        name: As given to `otelkit stack up --name`.
+
+    Raises:
+        StackError: Its state file is damaged, or no stack can have this name.
+    """
+    noted = state(name)
+    if noted is None or (noted.engine == "native" and not _processes.running(_state.folder(name), noted.programs)):
+        return None
+    return Endpoints.at(noted.reached_at, pins={name: str(port) for name, port in noted.ports.items()})
+
+
+def up(wanted: Wanted, *, progress: Progress = _SILENT) -> State:
+    """Bring a stack up, or start what is missing of one that runs; return once all is ready, has ended, or time is up.
+
+    Args:
+        wanted: What to start.
+        progress: Is told what happens. Whatever its `check` raises ends all that was started here, and is raised again.
+
+    Raises:
+        StackError: Nothing was started; the message says why.
+    """
+    place = _state.folder(wanted.name)
+    with _state.lock(place, within=wanted.timeout, waits=lambda: _busy(progress), check=progress.check):
+        chosen = _choice.choose(wanted, "native")
+        noted = _state.read(place)
+        runs = noted is not None and _processes.running(place, noted.programs)
+        if noted is not None and runs:
+            if wanted.fresh:
+                raise StackError(f"stack {wanted.name} runs: `otelkit stack down` first, then its data can be emptied")
+            for difference in _choice.differences(noted, chosen):
+                progress.say(f"unchanged, it runs already: {difference}")
+        source = _choice.files(wanted)
+        return _native.up(place, chosen, source=source, fresh=wanted.fresh, within=wanted.timeout, progress=progress)
+
+
+def look(name: str = "default") -> list[Seen]:
+    """Return what became of each program of a stack; nothing where none was brought up.
+
+    Raises:
+        StackError: Its state file is damaged, or no stack can have this name.
+    """
+    noted = state(name)
+    return [] if noted is None else _native.look(_state.folder(name), noted)
+
+
+def down(name: str = "default", *, within: float = 20.0, progress: Progress = _SILENT) -> list[str]:
+    """End all programs of a stack; its data stays.
+
+    Args:
+        name: As given to `up`.
+        within: Seconds until those that still run are killed.
+        progress: Is told who had to be killed.
+
+    Returns:
+        The names of the programs that ran.
+    """
+    place = _state.folder(name)
+    if not place.is_dir():
+        return []
+    with _state.lock(place, within=within, waits=lambda: _busy(progress), check=progress.check):
+        try:
+            noted = _state.read(place)
+        except StackError as error:
+            progress.say(str(error))
+            noted = None
+        return _native.down(place, noted, within=within, progress=progress)
+
+
+def eject(target: Path) -> None:
+    """Hand the configuration over: `collector/`, `deploy/` and a few lines on how to run them.
+
+    Args:
+        target: A new or an empty folder.
+
+    Raises:
+        StackError: It holds something.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise StackError(f"{target} is not empty: name a new folder")
+    for name in _assets.FOLDERS:
+        shutil.copytree(_assets.root() / name, target / name)
+    (target / "README.md").write_text(_README.format(version=version("otelkit")), encoding="utf-8")
+
+
+def _busy(progress: Progress) -> None:
+    progress.say("another otelkit command works on this stack: waiting for it")
