@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import lanes
-from support.processes import run
+from otelkit.otlp.receiver import Receiver
+from support import lanes, overlays
+from support.certificates import Certificates
+from support.processes import http_get, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from support.processes import Process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +32,10 @@ PROGRAMS = {
     "tempo": ("tempo",),
     "loki": ("loki",),
 }
+SETS = [(), *((name,) for name in overlays.OVERLAYS), *overlays.COMBINATIONS]
+WANTED = [(overlay, name) for overlay, names in overlays.WANTED.items() for name in names]
+# The Collector traces itself only where it is told to; that zpages then has no spans to show, it calls a warning.
+EXPECTED = "zPages span processor registration is not available"
 QUIET = ("collector", "tempo")  # say nothing at all about a good file
 LANE = "validators"
 
@@ -71,3 +79,73 @@ def test_the_program_would_refuse_a_word_it_does_not_know(name: str, tmp_path: P
     judged = _validate(name, wrong, tmp_path)
     assert judged.returncode != 0
     assert "unheard_of" in judged.stdout + judged.stderr
+
+
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """What overlays want to know, and stores that answer: a store that does not is a warning from the start."""
+    if overlays.program() is None:
+        lanes.skipped(LANE, missing := "not on PATH: otelcol-contrib or otelcol")
+        pytest.skip(f"{LANE}: {missing}")
+    lanes.ran(LANE)
+    secure = Certificates(tmp_path_factory.mktemp("secure"))
+    with Receiver(grpc_port=0) as stores:
+        yield {
+            "STACK_TEMPO_OTLP_URL": stores.grpc_endpoint,
+            "STACK_GATEWAY_URL": stores.grpc_endpoint,
+            "STACK_PROMETHEUS_URL": stores.http_url,
+            "STACK_LOKI_URL": stores.http_url,
+            "STACK_REMOTE_OTLP_URL": stores.http_url,
+            "STACK_INFRA_INTERVAL": "1h",  # nobody is there to be scraped
+            **secure.variables("token"),
+        }
+
+
+def _doubts(printed: str) -> list[str]:
+    """Return what a Collector said at start beside that it starts: deprecated names are said here, and only here."""
+    start, ready, _ = printed.partition("Everything is ready")
+    assert ready
+    return [line for line in start.splitlines() if "\tinfo\t" not in line and EXPECTED not in line]
+
+
+@pytest.mark.parametrize("chosen", SETS, ids=lambda chosen: "+".join(chosen) or "base")
+def test_the_collector_takes_every_overlay_and_starts_without_a_warning(
+    chosen: tuple[str, ...], variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    program = str(overlays.program())
+    files = [f"--config={file}" for file in (*overlays.BASE, *map(overlays.path, chosen))]
+    environment = {"STACK_COLLECTOR_DATA": str(tmp_path), **variables}
+    judged = run([program, "validate", *files], folder=tmp_path, env=environment, name="validate")
+    assert (judged.returncode, judged.stdout + judged.stderr) == (0, "")
+    with overlays.collector(tmp_path, *chosen, variables=variables) as collector:
+        assert http_get(collector.health).status == 200
+        assert _doubts(collector.process.stderr) == []
+
+
+def test_a_name_that_is_deprecated_would_be_found(variables: Mapping[str, str], tmp_path: Path) -> None:
+    older = tmp_path / "older.yaml"
+    older.write_text("connectors: {spanmetrics/older: {}}\nservice: {pipelines: {"
+                     "traces/older: {receivers: [otlp], exporters: [spanmetrics/older]}, "
+                     "metrics/older: {receivers: [spanmetrics/older], exporters: [otlp_http/prometheus]}}}\n")  # fmt: skip
+    with overlays.collector(tmp_path, variables=variables, more=older) as collector:
+        assert any("deprecated" in line for line in _doubts(collector.process.stderr))
+
+
+@pytest.mark.parametrize(("overlay", "left_out"), WANTED)
+def test_a_variable_without_a_default_that_is_not_set_is_refused(
+    overlay: str, left_out: str, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    environment: dict[str, str | None] = {"STACK_COLLECTOR_DATA": str(tmp_path), **variables, left_out: None}
+    files = [f"--config={file}" for file in (*overlays.BASE, overlays.path(overlay))]
+    judged = run([str(overlays.program()), "validate", *files], folder=tmp_path, env=environment)
+    assert judged.returncode != 0
+
+
+def test_the_collector_refuses_to_start_where_debug_takes_the_authenticator_away(
+    variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    files = [f"--config={file}" for file in (*overlays.BASE, *map(overlays.path, ("secure", "debug")))]
+    environment = {**overlays.free_ports(), "STACK_COLLECTOR_DATA": str(tmp_path), **variables}
+    started = run([str(overlays.program()), *files], folder=tmp_path, env=environment)
+    assert started.returncode != 0
+    assert "bearertokenauth/otlp" in started.stderr

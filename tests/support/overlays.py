@@ -94,6 +94,14 @@ def program() -> str | None:
     return shutil.which("otelcol-contrib") or shutil.which("otelcol")
 
 
+def free_ports() -> dict[str, str]:
+    """Return a free port for each of `PORTS`, all different."""
+    ports: set[int] = set()
+    while len(ports) < len(PORTS):
+        ports.add(free_port())
+    return {name: str(port) for name, port in zip(PORTS, ports, strict=True)}
+
+
 @contextmanager
 def collector(
     folder: Path, *overlays: str, variables: Mapping[str, str], name: str = "collector", more: Path | None = None
@@ -109,8 +117,7 @@ def collector(
     """
     found = program()
     assert found, "look for the program first"
-    ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
-    environment = {**ports, "STACK_COLLECTOR_DATA": str(folder / f"{name}-data"), **variables}
+    environment = {**free_ports(), "STACK_COLLECTOR_DATA": str(folder / f"{name}-data"), **variables}
     files = [*BASE, *map(path, overlays), *([more] if more else [])]
     with Process(
         [found, *(f"--config={file}" for file in files)], folder=folder, env=environment, name=name
@@ -178,10 +185,3 @@ def _merge(below: Any, above: Any) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     return below | {key: _merge(below[key], each) if key in below else each for key, each in above.items()}
-
-
-def _free_ports(count: int) -> list[str]:
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return [str(port) for port in ports]
