@@ -10,6 +10,7 @@ Each is written because a library reads it for itself and cannot be told otherwi
   inherit it.
 - `GRPC_VERBOSITY`: gRPC writes a line of its own to stderr for each failed handshake, with every attempt.
 - `OTEL_PYTHON_DISTRO`, `OTEL_PYTHON_CONFIGURATOR`, `PYTHONPATH`: for the program that `otelkit run` becomes.
+- `OTELKIT_DOCTOR_REPORT`: for the program that `otelkit doctor` asks.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _SEMCONV = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _PROPAGATORS = "OTEL_PROPAGATORS"
 _SPAN_ATTRIBUTES = "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
 _DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+_REPORT = "OTELKIT_DOCTOR_REPORT"
 
 _held: list[str | None] = []
 
@@ -62,6 +64,29 @@ def give_instrumentors_back() -> None:
 def keep_grpc_quiet() -> None:
     """Let gRPC say nothing by itself below errors, unless the user wants to hear it; call before `import grpc`."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def report_asked() -> str | None:
+    """The file in which `otelkit doctor` awaits what this process tells of itself; None where nobody asks.
+
+    It exists already, in a folder of the doctor's: a variable that was left behind asks for nothing.
+    """
+    path = os.environ.get(_REPORT)
+    return path if path and os.path.isfile(path) else None  # noqa: PTH113  Path's own raises for an odd name
+
+
+def names_otelkit() -> bool:
+    """Tell whether the launcher is told to take otelkit, whatever else is installed."""
+    return os.environ.get("OTEL_PYTHON_CONFIGURATOR", "").strip() == "otelkit"
+
+
+def asking(path: str) -> dict[str, str]:
+    """Make the environment in which a program tells of itself.
+
+    Args:
+        path: An empty file.
+    """
+    return dict(os.environ) | {_REPORT: path}
 
 
 def for_child(settings: Settings, launcher_directory: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from otelkit import _capturing, _environment
 from otelkit._stderr import say
@@ -168,6 +168,8 @@ def configure(settings: Settings | None, objects: Objects, *, zero_code: bool = 
         wanted = settings if settings is not None else Settings()
         if _state.telemetry is None:
             _check(objects)
+            if (report := _environment.report_asked()) is not None:
+                tell_the_doctor(report, wanted, objects, road="zero-code" if zero_code else "configure()")
             _state.telemetry = _set_up(wanted, objects)
             _state.zero_code = zero_code
             return _state.telemetry
@@ -574,6 +576,51 @@ def _matters(verdict: Verdict) -> bool:
 
 def _brief(verdict: Verdict) -> str:
     return verdict.choice if verdict.works else f"{verdict.choice}: {verdict.reason}"
+
+
+def tell_the_doctor(report: str, settings: Settings, objects: Objects, *, road: str) -> NoReturn:
+    """Write what setting up would do, and end this process: `otelkit doctor` started it to ask (`otelkit._telling`).
+
+    Args:
+        report: The file to write.
+        settings: Strings and numbers.
+        objects: The rest.
+        road: What led here.
+    """
+    if not settings.disabled:
+        _environment.opt_into_stable_conventions(settings)
+        _environment.make_packages_importable(settings)
+
+    from opentelemetry import _logs, metrics, trace  # noqa: PLC0415  after the environment is right
+
+    from otelkit import _providers, _telling  # noqa: PLC0415  loads the SDK
+
+    existing = {
+        "traces": trace.get_tracer_provider(),
+        "metrics": metrics.get_meter_provider(),
+        "logs": _logs.get_logger_provider(),
+    }
+    telemetry = Telemetry(
+        settings=settings,
+        tracer_provider=trace.get_tracer_provider(),
+        meter_provider=metrics.get_meter_provider(),
+        logger_provider=_logs.get_logger_provider(),
+    )
+    # Into this process, whose calls nobody will make: an integration is asked by letting it work.
+    verdicts = () if settings.disabled else tuple(_instrument(telemetry, objects.integrations))
+    working = {verdict.integration for verdict in verdicts if verdict.works}
+    _telling.tell(
+        report,
+        settings=settings,
+        service=str((objects.resource or {}).get("service.name") or settings.service_name or ""),
+        road=road,
+        providers={
+            name: "disabled" if settings.disabled else _providers.kind(provider) for name, provider in existing.items()
+        },
+        verdicts=verdicts,
+        replaced=frozenset().union(*(each.replaces for each in _state.integrations if each.name in working)),
+        redactor=Redactor(_redaction(settings, objects.redaction)),
+    )
 
 
 # -- later calls

@@ -216,6 +216,13 @@ VARIABLES: tuple[Variable, ...] = (
         source="otelkit",
     ),
     Variable(
+        name="OTELKIT_DOCTOR_REPORT",
+        group=_GENERAL,
+        meaning="Set by `otelkit doctor` alone: a file in which a process tells what would apply to it, and then ends",
+        reader="otelkit._environment",
+        source="otelkit",
+    ),
+    Variable(
         name="OTEL_SERVICE_NAME",
         group=_RESOURCE,
         meaning="`service.name`; wins over OTEL_RESOURCE_ATTRIBUTES",

@@ -63,6 +63,8 @@ def pre_instrument() -> None:
     if _chosen:
         _environment.give_instrumentors_back()
         return
+    if (report := _environment.report_asked()) is not None:
+        _runtime.tell_the_doctor(report, Settings(), _runtime.Objects(), road="another distro")
     say_once(
         "distro",
         "installed, but not in charge: opentelemetry-instrument chose another distro. Start the program with "

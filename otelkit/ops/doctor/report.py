@@ -1,0 +1,114 @@
+"""The only place for how a doctor's answer looks: lines for a person, and a document for a program."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+
+    from otelkit._telling import Answered, Setting, Told
+    from otelkit.ops.doctor import Finding, Severity
+
+_STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "blue"}
+_ALWAYS = frozenset({"service_name", "environment", "sampler", "metric_interval", "log_level", "propagators"}) | {
+    f"{signal}.{part}" for signal in ("traces", "metrics", "logs") for part in ("exporters", "endpoint", "protocol")
+}
+"""Settings that are shown even where nobody set them."""
+_LONGEST = 72
+
+
+def document(told: Told | None, findings: Sequence[Finding], command: Sequence[str]) -> dict[str, Any]:
+    """Return the answer of `otelkit doctor --json`; its keys are described in docs/how-to/troubleshoot.md."""
+    about = asdict(told) if told is not None else {}
+    return {
+        "ok": not any(finding.severity == "error" for finding in findings),
+        "command": list(command),
+        "findings": [asdict(finding) for finding in findings],
+        **{name: about.get(name) for name in ("otelkit", "python", "executable", "service", "road")},
+        **{name: about.get(name, {}) for name in ("settings", "providers", "versions")},
+        **{name: about.get(name, ()) for name in ("verdicts", "answers", "distros")},
+    }
+
+
+def show(console: Console, told: Told | None, findings: Sequence[Finding], command: Sequence[str]) -> None:
+    """Print the answer of `otelkit doctor`."""
+    for line in _lines(told, findings, command):
+        console.print(line, soft_wrap=True)
+
+
+def _lines(told: Told | None, findings: Sequence[Finding], command: Sequence[str]) -> Iterator[Text]:
+    asked = " ".join(command) or "this shell"
+    if told is None:
+        yield Text(asked, "bold")
+    else:
+        service = told.service or "unknown_service"
+        yield Text.assemble(
+            (asked, "bold"), f"  {service}, Python {told.python}, otelkit {told.otelkit}, by {told.road}"
+        )
+        yield Text()
+        yield Text("Settings that were set, and what matters most", "bold")
+        yield from _columns(
+            (name, _shown(setting), "" if setting.origin == "default" else setting.origin)
+            for name, setting in told.settings.items()
+            if name in _ALWAYS or setting.origin != "default"
+        )
+        yield Text()
+        yield Text("Libraries", "bold")
+        yield from _columns(
+            (verdict.integration, verdict.choice, verdict.reason)
+            for verdict in told.verdicts
+            if verdict.works or verdict.wanted
+        )
+        yield Text()
+        yield Text("Endpoints", "bold")
+        yield from _columns((each.signal, each.endpoint, _how(each)) for each in told.answers)
+    yield Text()
+    yield from _findings(findings)
+
+
+def _columns(rows: Iterator[tuple[str, str, str]]) -> Iterator[Text]:
+    table = list(rows)
+    widths = [max((len(row[place]) for row in table), default=0) for place in (0, 1)]
+    for first, second, third in table:
+        yield Text(f"  {first:<{widths[0]}}  {second:<{widths[1]}}  {third}".rstrip())
+    if not table:
+        yield Text("  none", "dim")
+
+
+def _shown(setting: Setting) -> str:
+    value = setting.value
+    if isinstance(value, dict):
+        value = ", ".join(f"{key}={each}" for key, each in value.items())
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    text = str(value) if value not in (None, "") else "-"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _how(answered: Answered) -> str:
+    if answered.outcome == "delivered" and answered.error is None:
+        return f"answers in {answered.seconds * 1000:.0f} ms"
+    return answered.reason or answered.error or answered.outcome
+
+
+def _findings(findings: Sequence[Finding]) -> Iterator[Text]:
+    if not findings:
+        yield Text("Nothing found. Whether telemetry arrives, `otelkit doctor --prove` tells.", "green")
+        return
+    width = max(len(finding.id) for finding in findings)
+    for finding in findings:
+        head = (f"{finding.severity:<8}", _STYLES[finding.severity])
+        yield Text.assemble(head, f"{finding.id:<{width}}  ", finding.what)
+        yield Text.assemble(" " * (8 + width), ("  fix: ", "bold"), finding.fix)
+    counts = Counter(finding.severity for finding in findings)
+    yield Text()
+    yield Text(
+        ", ".join(f"{counts[each]} {each}{'' if counts[each] == 1 else 's'}" for each in _STYLES if counts[each])
+    )
