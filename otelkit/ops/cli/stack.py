@@ -28,6 +28,7 @@ HELP = "Start, watch and stop Collector, Prometheus, Alertmanager, Loki, Tempo a
 _BROKEN = 1
 _NOT_RUNNING = 3
 _INTERRUPTED = 128
+_EJECTS = "Hand the configuration over, to be changed and run with `up --config DIR`."
 _COLOURS = {"ready": "green", "not ready": "yellow", "ended": "red", "missing": "yellow"}
 
 
@@ -41,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         return added
 
     up = action("up", "Start what does not run, and return once it is ready; data of the last time is still there.")
+    up.add_argument(
+        "--engine", choices=("native", "compose"), help="default: Docker Compose where it answers, else native"
+    )
     up.add_argument("--config", type=Path, metavar="DIR", help="run an ejected configuration instead of otelkit's own")
     up.add_argument("--overlay", action="append", default=[], metavar="NAME", help="add collector/overlays/NAME.yaml")
     up.add_argument("--data", type=Path, metavar="DIR", help="keep the programs' data there")
@@ -52,11 +56,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     status.add_argument("--json", action="store_true", help="for programs")
     down = action("down", "End every program; the data stays.")
     down.add_argument("--timeout", type=float, default=20.0, metavar="SECONDS", help="until SIGKILL (default: 20)")
+    logs = action("logs", "Show what the programs printed last.")
+    logs.add_argument("program", nargs="?", metavar="PROGRAM", help="only this one")
+    logs.add_argument("--lines", type=int, default=20, metavar="N", help="of each program (default: 20)")
+    logs.add_argument("--follow", action="store_true", help="go on with what is printed from now on")
+    eject = actions.add_parser("eject", help=_EJECTS, description=_EJECTS)
+    eject.add_argument("target", type=Path, metavar="DIR", help="a new or an empty folder")
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the action and return its exit code, as told above."""
-    actions = {"up": _up, "status": _status, "down": _down}
+    actions = {"up": _up, "status": _status, "logs": _logs, "down": _down, "eject": _eject}
     try:
         return actions[options.action](options)
     except StackError as error:
@@ -126,6 +136,7 @@ def _up(options: argparse.Namespace) -> int:
 
     wanted = stack.Wanted(
         name=options.name,
+        engine=options.engine,
         config=options.config,
         data=options.data,
         programs=options.programs,
@@ -174,6 +185,23 @@ def _down(options: argparse.Namespace) -> int:
         print("interrupted; `otelkit stack status` tells what still runs", file=sys.stderr)
         return terminal.exit_code
     print(f"ended: {', '.join(ended)}" if ended else f"stack {options.name} was not running")
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    from otelkit.ops import stack  # noqa: PLC0415  what it needs is loaded by the command that needs it
+
+    try:
+        return stack.logs(options.name, program=options.program, lines=options.lines, follow=options.follow)
+    except KeyboardInterrupt:
+        return _INTERRUPTED + signal.SIGINT
+
+
+def _eject(options: argparse.Namespace) -> int:
+    from otelkit.ops import stack  # noqa: PLC0415  what it needs is loaded by the command that needs it
+
+    stack.eject(options.target)
+    print(f"{options.target} is yours: otelkit stack up --config {options.target}")
     return 0
 
 

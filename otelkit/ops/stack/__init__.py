@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 from otelkit.errors import StackError
 from otelkit.ops import _assets
 from otelkit.ops.endpoints import Endpoints
-from otelkit.ops.stack import _choice, _native, _processes, _state
+from otelkit.ops.stack import _choice, _compose, _native, _processes, _state
 from otelkit.ops.stack._choice import Wanted
-from otelkit.ops.stack._native import Seen
 from otelkit.ops.stack._progress import Progress, Silent
+from otelkit.ops.stack._seen import Seen
 from otelkit.ops.stack._state import Record, State
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Progress", "Record", "Seen", "State", "Wanted", "down", "eject", "endpoints", "look", "state", "up"]
+    from otelkit.ops.stack._state import Engine
+
+__all__ = ["Progress", "Record", "Seen", "State", "Wanted", "down", "eject", "endpoints", "logs", "look", "state", "up"]
 
 _SILENT = Silent()
 _README = """# The stack's configuration, from otelkit {version}
@@ -37,7 +39,11 @@ Yours to change from here on. `deploy/.env` holds versions, ports and retention;
 
 
 def state(name: str = "default") -> State | None:
-    """Return what is noted of a stack that was brought up and not taken down; None where there is none."""
+    """Return what is noted of a stack that was brought up and not taken down; None where there is none.
+
+    Raises:
+        StackError: Its state file is damaged, or no stack can have this name.
+    """
     return _state.read(_state.folder(name))
 
 
@@ -53,11 +59,13 @@ def endpoints(name: str = "default") -> Endpoints | None:
     noted = state(name)
     if noted is None or (noted.engine == "native" and not _processes.running(_state.folder(name), noted.programs)):
         return None
-    return Endpoints.at(noted.reached_at, pins={name: str(port) for name, port in noted.ports.items()})
+    return Endpoints.at(noted.reached_at, pins={port: str(number) for port, number in noted.ports.items()})
 
 
 def up(wanted: Wanted, *, progress: Progress = _SILENT) -> State:
     """Bring a stack up, or start what is missing of one that runs; return once all is ready, has ended, or time is up.
+
+    What runs stays as it is, whatever is wanted now: the differences are told.
 
     Args:
         wanted: What to start.
@@ -68,16 +76,25 @@ def up(wanted: Wanted, *, progress: Progress = _SILENT) -> State:
     """
     place = _state.folder(wanted.name)
     with _state.lock(place, within=wanted.timeout, waits=lambda: _busy(progress), check=progress.check):
-        chosen = _choice.choose(wanted, "native")
         noted = _state.read(place)
-        runs = noted is not None and _processes.running(place, noted.programs)
-        if noted is not None and runs:
+        runs = noted if noted is not None and _runs(place, noted) else None
+        chosen = _choice.choose(wanted, wanted.engine or (runs.engine if runs else _engine(progress)))
+        if chosen.engine == "compose" and (why := _compose.unavailable()):
+            raise StackError(f"Docker Compose cannot be used: {why}")
+        if runs is not None:
             if wanted.fresh:
-                raise StackError(f"stack {wanted.name} runs: `otelkit stack down` first, then its data can be emptied")
-            for difference in _choice.differences(noted, chosen):
-                progress.say(f"unchanged, it runs already: {difference}")
-        source = _choice.files(wanted)
-        return _native.up(place, chosen, source=source, fresh=wanted.fresh, within=wanted.timeout, progress=progress)
+                raise StackError(f"stack {wanted.name} runs: `otelkit stack down` it first, then empty it")
+            _tell(_choice.differences(runs, chosen), wanted.name, progress)
+        bring_up = _native.up if (runs or chosen).engine == "native" else _compose.up
+        return bring_up(
+            place,
+            chosen,
+            runs=runs,
+            source=_choice.files(wanted),
+            fresh=wanted.fresh,
+            within=wanted.timeout,
+            progress=progress,
+        )
 
 
 def look(name: str = "default") -> list[Seen]:
@@ -87,7 +104,32 @@ def look(name: str = "default") -> list[Seen]:
         StackError: Its state file is damaged, or no stack can have this name.
     """
     noted = state(name)
-    return [] if noted is None else _native.look(_state.folder(name), noted)
+    if noted is None:
+        return []
+    look_at = _native.look if noted.engine == "native" else _compose.look
+    return look_at(_state.folder(name), noted)
+
+
+def logs(name: str = "default", *, program: str | None = None, lines: int = 20, follow: bool = False) -> int:
+    """Print what the programs of a stack printed last, each line after the name of its program.
+
+    Args:
+        name: As given to `up`.
+        program: Only this one; None means all.
+        lines: How many lines of each.
+        follow: Go on with what they print from now on, until the stack is down or somebody interrupts.
+
+    Returns:
+        The exit code of a command that did this.
+
+    Raises:
+        StackError: There is no such stack or program.
+    """
+    noted = state(name)
+    if noted is None:
+        raise StackError(f"stack {name} is not running: what it printed is in {_state.folder(name) / 'log'}")
+    show = _native.logs if noted.engine == "native" else _compose.logs
+    return show(_state.folder(name), noted, program=program, lines=lines, follow=follow)
 
 
 def down(name: str = "default", *, within: float = 20.0, progress: Progress = _SILENT) -> list[str]:
@@ -95,11 +137,14 @@ def down(name: str = "default", *, within: float = 20.0, progress: Progress = _S
 
     Args:
         name: As given to `up`.
-        within: Seconds until those that still run are killed.
+        within: Seconds until those that still run are killed. Containers have theirs in `deploy/compose.yaml`.
         progress: Is told who had to be killed.
 
     Returns:
         The names of the programs that ran.
+
+    Raises:
+        StackError: No stack can have this name, another command works on it, or Compose could not.
     """
     place = _state.folder(name)
     if not place.is_dir():
@@ -110,6 +155,8 @@ def down(name: str = "default", *, within: float = 20.0, progress: Progress = _S
         except StackError as error:
             progress.say(str(error))
             noted = None
+        if noted is not None and noted.engine == "compose":
+            return _compose.down(place, noted)
         return _native.down(place, noted, within=within, progress=progress)
 
 
@@ -127,6 +174,28 @@ def eject(target: Path) -> None:
     for name in _assets.FOLDERS:
         shutil.copytree(_assets.root() / name, target / name)
     (target / "README.md").write_text(_README.format(version=version("otelkit")), encoding="utf-8")
+
+
+def _engine(progress: Progress) -> Engine:
+    why = _compose.unavailable()
+    if why:
+        progress.say(f"as processes of this machine: {why}")
+    return "native" if why else "compose"
+
+
+def _runs(place: Path, noted: State) -> bool:
+    """Tell whether anything of a stack runs; a note without is what a restart of the machine leaves."""
+    if noted.engine == "compose":
+        return any(seen.state != "ended" for seen in _compose.look(place, noted))
+    return bool(_processes.running(place, noted.programs))
+
+
+def _tell(differences: list[str], name: str, progress: Progress) -> None:
+    if differences:
+        progress.say(f"stack {name} runs and stays as it is:")
+        for difference in differences:
+            progress.say(f"  {difference}")
+        progress.say(f"to apply that: otelkit stack down --name {name}, then this again; data stays")
 
 
 def _busy(progress: Progress) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from otelkit.errors import StackError
 from otelkit.ops import _assets
-from otelkit.ops.stack import _state
+from otelkit.ops.stack import _programs, _state
 from otelkit.ops.stack._state import State
 
 if TYPE_CHECKING:
@@ -20,15 +20,7 @@ if TYPE_CHECKING:
     from otelkit.ops.stack._state import Engine
 
 _LAST_PORT = 65535
-_STORING = ("collector", "prometheus", "alertmanager", "loki", "tempo", "grafana")
-_URLS = {
-    "STACK_PROMETHEUS_URL": "PROMETHEUS_PORT",
-    "STACK_ALERTMANAGER_URL": "ALERTMANAGER_PORT",
-    "STACK_LOKI_URL": "LOKI_PORT",
-    "STACK_TEMPO_URL": "TEMPO_PORT",
-    "STACK_TEMPO_OTLP_URL": "TEMPO_OTLP_PORT",
-}
-_NOT_FOR_FILES = ("_IMAGE", "_PORT", "STACK_BIND", "GRAFANA_ADMIN_")
+_SECRETS = ("PASSWORD", "DSN", "TOKEN", "SECRET")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +31,7 @@ class Wanted:
         name: Name of the stack; each has a folder of its own.
         engine: "native" or "compose"; None takes Compose where an engine answers.
         config: A folder with `collector/` and `deploy/`, as `eject` writes it; None means otelkit's own.
-        data: Folder for the programs' data; None means the stack's own.
+        data: Folder for the programs' data; None means the stack's own. Containers keep theirs in volumes.
         programs: Folder to look for the programs in, before PATH.
         port_offset: What is added to each port of `deploy/.env`.
         overlays: Names of files in `collector/overlays`, without their ending, in the order they apply.
@@ -80,11 +72,8 @@ def choose(wanted: Wanted, engine: Engine) -> State:
     """
     source = files(wanted)
     place = _state.folder(wanted.name)
-    pins = _assets.pins(source)
     # As Compose has it: a variable of the shell wins over the file.
-    values = {name: os.environ.get(name, value) for name, value in pins.items()}
-    ports = _ports(values, wanted.port_offset)
-    host = values.get("STACK_BIND") or "127.0.0.1"
+    settings = {name: os.environ.get(name, value) for name, value in _assets.pins(source).items()}
     data = place / "data" if wanted.data is None else wanted.data.resolve()
     return State(
         name=wanted.name,
@@ -93,9 +82,9 @@ def choose(wanted: Wanted, engine: Engine) -> State:
         created=time.time(),
         source=None if wanted.config is None else str(source),
         digest=_state.digest(source, _assets.FOLDERS),
-        host=host,
-        ports=ports,
-        variables=_variables(values, host=host, ports=ports, data=data),
+        host=settings.get("STACK_BIND") or "127.0.0.1",
+        ports=_ports(settings, wanted.port_offset, engine),
+        settings={name: value for name, value in settings.items() if not any(part in name for part in _SECRETS)},
         overlays=wanted.overlays,
         data=str(data),
         programs_folder=None if wanted.programs is None else str(wanted.programs.resolve()),
@@ -105,31 +94,34 @@ def choose(wanted: Wanted, engine: Engine) -> State:
 def differences(runs: State, wanted: State) -> list[str]:
     """Tell what another `up` would start differently from what runs; empty where nothing."""
     found = []
+    if runs.engine != wanted.engine:
+        found.append(f"its engine is {runs.engine}, not {wanted.engine}")
     if runs.otelkit != wanted.otelkit:
-        found.append(f"it was started by otelkit {runs.otelkit}, this is {wanted.otelkit}")
+        found.append(f"otelkit {runs.otelkit} started it, this is {wanted.otelkit}")
     if runs.digest != wanted.digest:
-        found.append(f"its configuration is another than that of {wanted.source or 'this otelkit'}")
+        found.append(f"its configuration is not what is in {wanted.source or 'this otelkit'} now")
     if runs.overlays != wanted.overlays:
-        found.append(f"overlays: {', '.join(runs.overlays) or 'none'} run, not {', '.join(wanted.overlays) or 'none'}")
-    if runs.data != wanted.data:
+        found.append(f"its overlays: {', '.join(runs.overlays) or 'none'}, not {', '.join(wanted.overlays) or 'none'}")
+    if runs.engine == wanted.engine == "native" and runs.data != wanted.data:
         found.append(f"its data is in {runs.data}, not in {wanted.data}")
-    if moved := [name for name in wanted.ports if runs.ports.get(name) != wanted.ports[name]]:
-        old, new = runs.ports.get(moved[0]), wanted.ports[moved[0]]
-        found.append(f"its ports: {moved[0]} is {old}, not {new}" + (", and so on" if len(moved) > 1 else ""))
-    told = {f"STACK_{port}" for port in wanted.ports} | {f"STACK_{name.upper()}_DATA" for name in _STORING} | {*_URLS}
-    for name in sorted({*runs.variables, *wanted.variables} - told):
-        old_value, new_value = runs.variables.get(name, ""), wanted.variables.get(name, "")
+    if moved := [name for name in wanted.ports if name in runs.ports and runs.ports[name] != wanted.ports[name]]:
+        old, new = runs.ports[moved[0]], wanted.ports[moved[0]]
+        found.append(f"its {moved[0]} is {old}, not {new}" + (", and so on" if len(moved) > 1 else ""))
+    for name in sorted({*runs.settings, *wanted.settings} - {*wanted.ports}):
+        old_value, new_value = runs.settings.get(name, ""), wanted.settings.get(name, "")
         if old_value != new_value:
-            found.append(f"{name}: {old_value or 'unset'} runs, not {new_value or 'unset'}")
+            found.append(f"its {name} is {old_value or 'unset'}, not {new_value or 'unset'}")
     return found
 
 
-def _ports(values: Mapping[str, str], offset: int) -> dict[str, int]:
+def _ports(settings: Mapping[str, str], offset: int, engine: Engine) -> dict[str, int]:
+    names = [name for name in settings if name.endswith("_PORT")]
+    if engine == "native":  # exporters are nobody's to start there: they are where they are
+        names = [name for name in names if any(name in kind.ports for kind in _programs.KINDS.values())]
     problems = []
     ports: dict[str, int] = {}
-    for name, value in values.items():
-        if not name.endswith("_PORT"):
-            continue
+    for name in names:
+        value = settings[name]
         if not value.isdecimal() or not 0 < int(value) + offset <= _LAST_PORT:
             added = f" plus {offset}" if offset else ""
             problems.append(f"{name} is {value!r}{added}, which is no port")
@@ -138,25 +130,3 @@ def _ports(values: Mapping[str, str], offset: int) -> dict[str, int]:
     if problems:
         raise StackError(f"{'; '.join(problems)} (a variable of the shell wins over deploy/.env)")
     return ports
-
-
-def _variables(values: Mapping[str, str], *, host: str, ports: Mapping[str, int], data: Path) -> dict[str, str]:
-    """Return what the variables in the configuration files stand for natively.
-
-    Any other `STACK_*` variable of the shell reaches the programs as it is, and is not noted: it may be a secret.
-    """
-    at = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  compared, not bound
-    rest = {f"STACK_{name}": value for name, value in values.items() if not _is_other(name)}
-    urls = {name: f"http://{at}:{ports[port]}" for name, port in _URLS.items()}
-    return {
-        **rest,
-        # A store of one's own instead of the stack's is named by its URL.
-        **{name: os.environ.get(name, url) for name, url in urls.items()},
-        "STACK_HOST": host,
-        **{f"STACK_{name}": str(port) for name, port in ports.items()},
-        **{f"STACK_{name.upper()}_DATA": str(data / name) for name in _STORING},
-    }
-
-
-def _is_other(name: str) -> bool:
-    return any(part in name for part in _NOT_FOR_FILES)

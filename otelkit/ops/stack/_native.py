@@ -5,27 +5,26 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import secrets
 import shutil
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import psutil
 import yaml
 
 from otelkit.errors import StackError
 from otelkit.ops import _assets
-from otelkit.ops.stack import _ports, _processes, _programs, _state
+from otelkit.ops.stack import _files, _ports, _processes, _programs, _state
+from otelkit.ops.stack._seen import Seen
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterable, Mapping
-
-    import psutil
+    from collections.abc import Iterable, Iterator, Mapping
 
     from otelkit.ops.stack._programs import Kind
     from otelkit.ops.stack._progress import Progress
@@ -34,40 +33,22 @@ if TYPE_CHECKING:
 _LATE = ("collector", "grafana")  # they speak to the others from the first moment on
 _PAUSE = 0.05  # seconds between two looks
 _ANSWERS_WITHIN = 0.5  # seconds; short, so that a program that hangs delays no Ctrl-C
+_GIVES_UP_WITHIN = 5.0  # seconds between SIGTERM and SIGKILL where starting was given up
 _LAST_LINES = 8
-_OWNER_ONLY = 0o600
+_LAST_BYTES = 64 * 1024  # in which they are looked for
+_FOLLOWS_EVERY = 0.2  # seconds
 _STAMP = ".otelkit-stack"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What became of one program.
-
-    Args:
-        name: The program.
-        state: "ready", "not ready" (it runs), "ended", or "missing" (it was not found, so never started).
-        pid: Its process, None where none runs.
-        version: The version that runs or ran, where it tells.
-        url: Where it answers on its readiness.
-        log: The file with its output.
-        reason: Why it is not ready; empty where it is.
-    """
-
-    name: str
-    state: str
-    pid: int | None = None
-    version: str | None = None
-    url: str = ""
-    log: str = ""
-    reason: str = ""
-
-
-def up(place: Path, wanted: State, *, source: Path, fresh: bool, within: float, progress: Progress) -> State:
+def up(
+    place: Path, chosen: State, *, runs: State | None, source: Path, fresh: bool, within: float, progress: Progress
+) -> State:
     """Start what does not run of a stack, and wait until it is ready; the caller holds the stack's lock.
 
     Args:
         place: The stack's folder.
-        wanted: What to start where nothing runs; else what runs stays as it is, and what is missing joins it.
+        chosen: What to start where nothing runs.
+        runs: The note of a stack that runs, at least in part: what is missing joins it, nothing else changes.
         source: The folder to copy the configuration from.
         fresh: Empty the data first.
         within: Seconds until everything has to be ready.
@@ -79,27 +60,21 @@ def up(place: Path, wanted: State, *, source: Path, fresh: bool, within: float, 
     if sys.platform == "win32":
         raise StackError("natively a stack runs on Linux and macOS; on Windows use Docker Compose, or WSL")
     deadline = time.monotonic() + within
-    noted = _state.read(place)
-    before = _processes.running(place, noted.programs if noted else None)
-    # A note without a process is what a restart of the machine leaves: then everything begins anew.
-    state = noted if noted and before else wanted
+    # Also without a note: what a command that was killed left behind is found, and taken in.
+    before = _processes.running(place, runs.programs if runs else None)
     try:
-        if not before:
-            _prepare(place, state, source=source, fresh=fresh)
-        state = _start(place, state, before=before, deadline=deadline, progress=progress)
+        if runs is None:
+            _prepare(place, chosen, source=source, fresh=fresh)
+        return _start(place, runs or chosen, before=before, deadline=deadline, progress=progress)
     except BaseException:
         # By what they carry, not by what was noted: it may have been interrupted in between.
         started = [process for name, process in _processes.running(place).items() if name not in before]
         _processes.end(started, within=_GIVES_UP_WITHIN)
-        if noted and before:
-            _state.write(place, noted)
-        else:
+        if runs is None:
             _state.forget(place)
+        else:
+            _state.write(place, runs)
         raise
-    return state
-
-
-_GIVES_UP_WITHIN = 5.0  # seconds between SIGTERM and SIGKILL where starting was given up
 
 
 def look(place: Path, state: State) -> list[Seen]:
@@ -141,31 +116,6 @@ def down(place: Path, state: State | None, *, within: float, progress: Progress)
     return [name for name in _programs.KINDS if name in running]
 
 
-def credentials(place: Path) -> tuple[str, str, bool]:
-    """Return user and password of Grafana, and whether the password was made just now."""
-    pins = _assets.pins(place)
-    user = os.environ.get("GRAFANA_ADMIN_USER") or pins.get("GRAFANA_ADMIN_USER") or "admin"
-    if given := os.environ.get("GRAFANA_ADMIN_PASSWORD") or pins.get("GRAFANA_ADMIN_PASSWORD"):
-        return user, given, False
-    file = place / "grafana-password"
-    with contextlib.suppress(FileNotFoundError):
-        return user, file.read_text(encoding="utf-8"), False
-    made = secrets.token_urlsafe(18)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY), "w", encoding="utf-8") as written:
-        written.write(made)
-    return user, made, True
-
-
-def copy(place: Path, state: State, source: Path) -> None:
-    """Replace the stack's copy of the configuration; what was stamped before is gone."""
-    if source.is_relative_to(place):
-        raise StackError(f"{source} is where the stack keeps its own copy: name another folder")
-    for name in _assets.FOLDERS:
-        shutil.rmtree(place / name, ignore_errors=True)
-        shutil.copytree(source / name, place / name)
-    (place / "otelkit-version").write_text(f"{state.otelkit}\n", encoding="utf-8")
-
-
 def _prepare(place: Path, state: State, *, source: Path, fresh: bool) -> None:
     data = Path(state.data)
     stamp = data / _STAMP
@@ -179,7 +129,7 @@ def _prepare(place: Path, state: State, *, source: Path, fresh: bool) -> None:
     if fresh:
         for name in _programs.KINDS:
             shutil.rmtree(data / name, ignore_errors=True)
-    copy(place, state, source)
+    _files.copy(place, state, source)
 
 
 def _start(
@@ -204,15 +154,17 @@ def _start(
     state = replace(state, missing=missing)
     _state.write(place, state)
     _native_targets(place, state, there)
+    env = _environment(place, state, before)
     children: dict[str, subprocess.Popen[bytes]] = {}
     for late in (False, True):
         for name in [name for name in wanted if (name in _LATE) is late]:
             progress.check()
-            argv, env = _command(place, state, name, wanted[name])
-            if name == "grafana":
-                env |= _grafana(place, state, progress)
+            argv = _programs.command(wanted[name], name, place, state)
+            own = _grafana(place, state, progress) if name == "grafana" else {}
             log = place / "log" / f"{name}.log"
-            child = _processes.start(argv, name=name, place=place, log=log, cwd=Path(state.data) / name, env=env)
+            (Path(state.data) / name).mkdir(parents=True, exist_ok=True)
+            cwd = _programs.working_directory(name, place, state)
+            child = _processes.start(argv, name=name, place=place, log=log, cwd=cwd, env={**env, **own})
             children[name] = child
             record = _state.Record(
                 pid=child.pid,
@@ -231,19 +183,17 @@ def _start(
     return state
 
 
-def _command(place: Path, state: State, name: str, path: str) -> tuple[list[str], dict[str, str]]:
-    """Return arguments and environment that a program is started with."""
-    layout = _programs.Layout(
-        files=place,
-        data=Path(state.data),
-        host=state.host,
-        ports=state.ports,
-        overlays=state.overlays,
-        retention=state.variables.get("STACK_PROMETHEUS_RETENTION", "15d"),
-    )
+def _environment(place: Path, state: State, before: Mapping[str, psutil.Process]) -> dict[str, str]:
+    """Return the environment for the programs: that of those that run already, else this one's."""
+    environment = dict(os.environ)
+    for name, process in before.items():
+        if name != "grafana":
+            with contextlib.suppress(psutil.Error, OSError):
+                environment = process.environ()
+                break
     # A service's own OTEL_* settings in this shell are not for the stores, which read the same variables.
-    env = {variable: value for variable, value in os.environ.items() if not variable.startswith("OTEL_")}
-    return [path, *_programs.arguments(name, path, layout)], {**env, **state.variables}
+    kept = {name: value for name, value in environment.items() if not name.startswith("OTEL_")}
+    return {**kept, **_programs.variables(place, state, kept)}
 
 
 def _ready(state: State, name: str) -> str:
@@ -271,7 +221,7 @@ def _await(
             if child is not None and child.poll() is not None:
                 progress.say(f"{name} ended with exit code {child.returncode}")
                 del waiting[name]
-            elif answers(record.ready):
+            elif _answers(record.ready):
                 if child is not None:
                     progress.say(f"{name} is ready after {time.monotonic() - began:.1f} s")
                 del waiting[name]
@@ -282,7 +232,41 @@ def _await(
     progress.waits(())
 
 
-def answers(url: str) -> bool:
+def logs(place: Path, state: State, *, program: str | None, lines: int, follow: bool) -> int:
+    """Print the last lines of the programs' logs, and go on with what is added to them where `follow` says so.
+
+    Raises:
+        StackError: The stack has no such program.
+    """
+    if program is not None and program not in state.programs:
+        raise StackError(f"stack {state.name} has no {program}: {', '.join(state.programs)}")
+    names = [program] if program else [name for name in _programs.KINDS if name in state.programs]
+    followed = {name: _followed(Path(state.programs[name].log), lines) for name in names}
+    width = max(map(len, names))
+    while True:
+        for name, added in followed.items():
+            for line in next(added):
+                print(f"{name:<{width}} | {line}", flush=True)
+        if not follow or _state.read(place) is None:
+            return 0
+        time.sleep(_FOLLOWS_EVERY)
+
+
+def _followed(log: Path, lines: int) -> Iterator[list[str]]:
+    """Yield the last lines of a log, then each time what was added since; a program that starts anew begins anew."""
+    with contextlib.ExitStack() as opened:
+        file, inode, rest, shown = None, 0, b"", lines
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                if file is None or log.stat().st_ino != inode:
+                    file, rest = opened.enter_context(log.open("rb")), b""
+                    inode = os.fstat(file.fileno()).st_ino
+            *whole, rest = (rest + (file.read() if file else b"")).split(b"\n")
+            yield [line.decode(errors="replace") for line in whole][-shown:]
+            shown = sys.maxsize
+
+
+def _answers(url: str) -> bool:
     """Tell whether a URL answers 200 right now; no proxy is asked."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=_ANSWERS_WITHIN)
@@ -295,23 +279,25 @@ def answers(url: str) -> bool:
         connection.close()
 
 
-def last_lines(log: str, lines: int = _LAST_LINES) -> str:
+def _last_lines(log: str) -> str:
     """Return what a program printed last; empty where it printed nothing."""
     try:
-        text = Path(log).read_text(encoding="utf-8", errors="replace")
+        with Path(log).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_BYTES))
+            text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.splitlines()[-_LAST_LINES:])
 
 
 def _look(name: str, record: Record, process: psutil.Process | None) -> Seen:
     known = Seen(name=name, state="ended", version=record.version, url=record.ready, log=record.log)
-    printed = last_lines(record.log)
+    printed = _last_lines(record.log)
     if process is None:
         return replace(
             known, reason=f"it ended; its log's last lines:\n{printed}" if printed else "it ended without a word"
         )
-    if answers(record.ready):
+    if _answers(record.ready):
         return replace(known, state="ready", pid=process.pid)
     reason = f"{record.ready} does not answer 200; its log's last lines:\n{printed}"
     return replace(known, state="not ready", pid=process.pid, reason=reason)
@@ -358,16 +344,16 @@ def _native_targets(place: Path, state: State, running: set[str]) -> None:
 
 def _grafana(place: Path, state: State, progress: Progress) -> dict[str, str]:
     """Return the environment of Grafana, which is set up by variables."""
-    user, password, made = credentials(place)
-    if made:
-        progress.say(f"Grafana's user is {user}, its password {password} (kept in {place / 'grafana-password'})")
+    user, password, told = _files.credentials(place)
+    if told:
+        progress.say(told)
     data = Path(state.data) / "grafana"
     return {
         "GF_PATHS_PROVISIONING": str(place / "deploy/grafana/provisioning"),
         "GF_PATHS_DATA": str(data),
         "GF_PATHS_LOGS": str(data / "log"),
         "GF_PATHS_PLUGINS": str(data / "plugins"),
-        "GF_SERVER_HTTP_ADDR": state.host,
+        "GF_SERVER_HTTP_ADDR": state.settings.get("GRAFANA_BIND") or state.host,
         "GF_SERVER_HTTP_PORT": str(state.ports["GRAFANA_PORT"]),
         "GF_SECURITY_ADMIN_USER": user,
         "GF_SECURITY_ADMIN_PASSWORD": password,

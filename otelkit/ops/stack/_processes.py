@@ -42,7 +42,6 @@ def start(
         env: Its whole environment, less the two variables by which it is found.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    cwd.mkdir(parents=True, exist_ok=True)
     if log.exists():
         log.replace(log.with_name(f"{log.name}.1"))
     with log.open("wb") as out:

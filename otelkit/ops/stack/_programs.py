@@ -7,6 +7,7 @@ holds the two together. Everything else stands in the configuration files that b
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+
+    from otelkit.ops.stack._state import State
 
 _VERSION = re.compile(r"\bversion v?(\d+\.\d+\.\d+[\w.+-]*)")
+_URLS = {
+    "STACK_PROMETHEUS_URL": "PROMETHEUS_PORT",
+    "STACK_ALERTMANAGER_URL": "ALERTMANAGER_PORT",
+    "STACK_LOKI_URL": "LOKI_PORT",
+    "STACK_TEMPO_URL": "TEMPO_PORT",
+    "STACK_TEMPO_OTLP_URL": "TEMPO_OTLP_PORT",
+}
 _ANSWERS_WITHIN = 20.0  # seconds; a cold start from a slow disk is the slow part
 
 
@@ -122,27 +132,6 @@ KINDS: Mapping[str, Kind] = {
 """All programs, stores first: the Collector starts once they listen, and Grafana last."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What the arguments of the programs depend on.
-
-    Args:
-        files: The folder with the copies of `collector/` and `deploy/`.
-        data: The folder with one folder of data for each program.
-        host: The address they listen on.
-        ports: Port by variable of `deploy/.env`.
-        overlays: Names of the files in `collector/overlays`, without their ending.
-        retention: How long Prometheus keeps what it has, for example "15d".
-    """
-
-    files: Path
-    data: Path
-    host: str
-    ports: Mapping[str, int]
-    overlays: tuple[str, ...] = ()
-    retention: str = "15d"
-
-
 def find(kind: Kind, folder: Path | None) -> str | None:
     """Return the program's file: in the folder, else on PATH, else None."""
     places = (str(folder), None) if folder else (None,)
@@ -164,51 +153,91 @@ def versions(found: Mapping[str, str]) -> dict[str, str | None]:
         return dict(zip(found, pool.map(_version, found.values()), strict=True))
 
 
-def arguments(name: str, path: str, layout: Layout) -> list[str]:
-    """Return what a program is started with natively, after its own path."""
-    deploy = layout.files / "deploy"
-    data = layout.data / name
+def command(path: str, name: str, place: Path, state: State) -> list[str]:
+    """Return what a program is started with natively.
+
+    Args:
+        path: The program's file.
+        name: The program.
+        place: The stack's folder, with the copies of `collector/` and `deploy/`.
+        state: What was chosen for the stack.
+    """
+    deploy = place / "deploy"
+    data = Path(state.data) / name
 
     def at(port: str) -> str:
-        return f"{layout.host}:{layout.ports[port]}"
+        return f"{state.host}:{state.ports[port]}"
 
     match name:
         case "collector":
-            return collector_configs(layout.files, layout.overlays)
+            return [path, *_collector_configs(place / "collector", state)]
         case "prometheus":
             return [
+                path,
                 f"--config.file={deploy}/prometheus/prometheus.yaml",
                 f"--storage.tsdb.path={data}",
-                f"--storage.tsdb.retention.time={layout.retention}",
+                f"--storage.tsdb.retention.time={state.settings['PROMETHEUS_RETENTION']}",
                 f"--web.listen-address={at('PROMETHEUS_PORT')}",
                 "--web.enable-otlp-receiver",
                 "--web.enable-remote-write-receiver",
-                "--web.enable-lifecycle",
                 "--enable-feature=exemplar-storage",
+                *shlex.split(state.settings.get("PROMETHEUS_FLAGS", "")),
             ]
         case "alertmanager":
             return [
+                path,
                 f"--config.file={deploy}/alertmanager/alertmanager.yaml",
                 f"--storage.path={data}",
                 f"--web.listen-address={at('ALERTMANAGER_PORT')}",
-                "--cluster.listen-address=",  # one alone has nobody to gossip with, and needs no second port
+                "--cluster.listen-address=",  # one alone has nobody to gossip with
+                "--enable-feature=receiver-name-in-metrics",
+                *shlex.split(state.settings.get("ALERTMANAGER_FLAGS", "")),
             ]
         case "grafana":
-            return ["server", *_grafana_home(Path(path).resolve())]
+            return [path, "server", *_grafana_home(Path(path).resolve())]
         case _:
-            return [f"-config.file={deploy}/{name}/{name}.yaml", "-config.expand-env=true"]
+            return [path, f"-config.file={deploy}/{name}/{name}.yaml", "-config.expand-env=true"]
 
 
-def collector_configs(files: Path, overlays: Iterable[str]) -> list[str]:
-    """Return the Collector's `--config` arguments: the base, the redaction rendered beside it, then the overlays."""
-    folder = files / "collector"
+def variables(place: Path, state: State, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what the `STACK_*` variables in the configuration files stand for natively.
+
+    Args:
+        place: The stack's folder.
+        state: What was chosen for the stack.
+        environment: Where a variable of the same name wins, unless it is an address, a port or a folder.
+    """
+    chosen = {
+        **{f"STACK_{name}": value for name, value in state.settings.items() if value},
+        **{name: f"http://{state.reached_at}:{state.ports[port]}" for name, port in _URLS.items()},
+        "STACK_OTLP_HOST": state.settings.get("OTLP_BIND") or state.host,
+    }
+    return {
+        # A store of one's own instead of the stack's, for example, is named by its URL in the shell.
+        **{name: environment.get(name) or value for name, value in chosen.items()},
+        "STACK_HOST": state.host,
+        **{f"STACK_{name}": str(port) for name, port in state.ports.items()},
+        **{f"STACK_{name.upper()}_DATA": str(Path(state.data) / name) for name in KINDS},
+        "STACK_LOKI_RULES": str(place / "deploy/loki/rules"),
+    }
+
+
+def working_directory(name: str, place: Path, state: State) -> Path:
+    """Return where a program is started: beside its data, or where its configuration names files from."""
+    return place / "deploy/alertmanager" if name == "alertmanager" else Path(state.data) / name
+
+
+def _collector_configs(folder: Path, state: State) -> list[str]:
+    """Return `--config` arguments: the base, the redaction rendered beside it, then the overlays."""
     redaction = folder / "redaction.yaml"
     paths = [
         folder / "config.yaml",
-        *([redaction] if redaction.is_file() else []),  # an ejected set may have done without
-        *(folder / "overlays" / f"{overlay}.yaml" for overlay in overlays),
+        *([redaction] if redaction.is_file() else []),  # an ejected set may do without
+        *(folder / "overlays" / f"{overlay}.yaml" for overlay in state.overlays),
     ]
-    return [part for path in paths for part in ("--config", str(path))]
+    # What the file names for containers, where the folder is mounted.
+    more = shlex.split(state.settings.get("COLLECTOR_OVERLAYS", "").replace("/etc/otelcol/", f"{folder}/"))
+    return [*(f"--config={path}" for path in paths), *more]
 
 
 def _grafana_home(path: Path) -> list[str]:

@@ -15,7 +15,7 @@ The folder is `${XDG_STATE_HOME:-~/.local/state}/otelkit/stack/<name>/`:
     source          the folder that the configuration was copied from, null for otelkit's own
     digest          SHA-256 over the files of the configuration
     host, ports     the address and, by variable of `deploy/.env`, the ports that the programs listen on
-    variables       `STACK_*` variables that the programs were given
+    settings        the other variables of `deploy/.env`, as they were, without credentials
     overlays, data, programs_folder    what `up` was told
     programs        by name: pid, started (seconds since the epoch, with pid the guard against its reuse), argv,
                     log, ready (URL that answers 200), version
@@ -29,6 +29,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,7 +71,7 @@ class State:
     digest: str
     host: str
     ports: Mapping[str, int]
-    variables: Mapping[str, str]
+    settings: Mapping[str, str]
     overlays: tuple[str, ...]
     data: str
     programs_folder: str | None
@@ -167,9 +168,12 @@ def lock(place: Path, *, within: float, waits: Callable[[], None], check: Callab
     Raises:
         StackError: The other command still holds it.
     """
-    import fcntl  # noqa: PLC0415  there is none on Windows, where nothing comes here
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)  # a configuration may come with files of secrets
+    if sys.platform == "win32":  # has no flock, and Compose guards its own projects
+        yield
+        return
+    import fcntl  # noqa: PLC0415  there is none on Windows
 
-    place.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + within
     with (place / "lock").open("a+", encoding="utf-8") as file:
         told = False
