@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,10 @@ _TEMPLATE = re.compile(r"\$(?P<bare>\w+)|\$\{(?P<name>\w+)(?:\.(?P<path>[^:}]+))
 _STEPS = re.compile(r"\[\"([^\"]+)\"\]|\['([^']+)'\]|([^.\[\]]+)")
 _SHIFT = re.compile(r"(-?\d+(?:\.\d+)?)(ms|[smhdw])")
 
-# Where a client names the database it talks to, in the order in which Tempo takes it for a node of the graph.
+# What makes a call one to a database, as deploy/tempo/tempo.yaml has it (`database_name_attributes`), and what Tempo
+# rather calls its node by: modules/generator/processor/servicegraphs/servicegraphs.go, `upsertDatabaseRequest`.
 _DATABASES = ("db.namespace", "db.name", "db.system.name", "db.system")
+_PEERS = ("peer.service", "server.address")
 _CACHES = frozenset({"redis", "memcached", "valkey"})
 
 
@@ -100,16 +102,16 @@ class Edge:
     Args:
         kind: "request", "database", "cache" or "messaging".
         client: The calling service.
-        servers: The names that the other end may have: a service, or what a client calls its database.
+        server: The service that answers, or how Tempo calls a database: by its address, else by its name.
     """
 
     kind: str
     client: str
-    servers: frozenset[str]
+    server: str
 
     def __str__(self) -> str:
         """Draw it."""
-        return f"{self.client} -> {' or '.join(sorted(self.servers))}"
+        return f"{self.client} -> {self.server}"
 
 
 def follow(
@@ -248,19 +250,26 @@ def trace_to_metrics(sources: Mapping[str, Source], query: Lgtm, span: Span) -> 
     tempo = next((source for source in sources.values() if source.type == "tempo"), None)
     options = tempo.data.get("tracesToMetrics", {}) if tempo else {}
     queries = options.get("queries") or [{}]
-    variables = _variables(span, _tags(span, options.get("tags")))
+    nobody = replace(span, name="nobody", resource=_nobody(span.resource), attributes=_nobody(span.attributes))
+
+    def filled(template: str, clicked: Span) -> str:
+        # Grafana shows this link whether or not it knows every variable: what is left is Prometheus' to refuse.
+        return _filled(template, _variables(clicked, _tags(clicked, options.get("tags"))))[0]
 
     def walk(click: _Click, template: str) -> str:
         click.go(options.get("datasourceUid"), "prometheus")
-        # Grafana shows this link whether or not it knows every variable: what is left is Prometheus' to refuse.
-        click.query, _ = _filled(template, variables)
+        click.query = filled(template, span)
         if not click.query:
             raise _BrokenError("it has no query")
+        if query.prometheus.query(filled(template, nobody)):
+            raise _BrokenError("it has an answer for a span of nobody as well: it does not select the span")
         series = query.prometheus.range(click.query, _shifted(span, options, default_ms=_METRICS_SHIFT_MS), _STEP)
-        values = [value for one in series for _, value in one.points if math.isfinite(value)]
+        values = [value for one in series for _, value in one.points]
         if not values:
             raise _BrokenError("Prometheus has no value for it")
-        return f"{_some(values, 'value')}, the last one {values[-1]:.4g}"
+        numbers = [value for value in values if math.isfinite(value)]
+        # A quantile of what was counted once is not a number; the link is sound, its graph empty until the next time.
+        return f"{_some(values, 'value')}, {f'at most {max(numbers):.4g}' if numbers else 'none of them a number yet'}"
 
     return tuple(
         _walked(
@@ -283,9 +292,9 @@ def service_graph(sources: Mapping[str, Source], query: Lgtm, wanted: Iterable[E
         click.go(click.options("serviceMap").get("datasourceUid"), "prometheus")
         # $__range of the last hour, which is what Explore opens with.
         click.query = "sum by (client, server) (rate(traces_service_graph_request_total[3600s]))"
-        labels = [sample.labels for sample in query.prometheus.query(click.query) if sample.value > 0]
+        labels = [sample.labels for sample in query.prometheus.query(click.query)]
         drawn = {(one.get("client"), one.get("server")) for one in labels}
-        absent = [edge for edge in several if not any((edge.client, server) in drawn for server in edge.servers)]
+        absent = [edge for edge in several if (edge.client, edge.server) not in drawn]
         if absent:
             raise _BrokenError(f"of {_some(drawn, 'edge')} none is {', '.join(map(str, absent))}")
         return ", ".join(map(str, several))
@@ -299,20 +308,34 @@ def service_graph(sources: Mapping[str, Source], query: Lgtm, wanted: Iterable[E
 def edges(trace: Trace) -> tuple[Edge, ...]:
     """Tell which edges of the service graph a trace makes: calls and messages between services, databases, caches."""
     by_id = {span.span_id: span for span in trace.spans}
-    found: dict[Edge, None] = {}
+    found: dict[Edge, None] = {}  # ordered, without doubles
     answered = set()
     for span in trace.spans:
-        parent = by_id.get(span.parent_span_id)
-        kinds = (parent.kind if parent else "", span.kind)
-        if parent and kinds in (("CLIENT", "SERVER"), ("PRODUCER", "CONSUMER")):
-            answered.add(parent.span_id)
+        caller = by_id.get(span.parent_span_id)
+        if caller and (caller.kind, span.kind) in (("CLIENT", "SERVER"), ("PRODUCER", "CONSUMER")):
+            answered.add(caller.span_id)
             kind = "messaging" if span.kind == "CONSUMER" else "request"
-            found[Edge(kind=kind, client=parent.service, servers=frozenset({span.service}))] = None
+            found[Edge(kind=kind, client=caller.service, server=span.service)] = None
     for span in trace.spans:
-        names = frozenset(str(span.attributes[name]) for name in _DATABASES if span.attributes.get(name))
-        if span.kind == "CLIENT" and names and span.span_id not in answered:
-            found[Edge(kind="cache" if names & _CACHES else "database", client=span.service, servers=names)] = None
+        database = _first(span, _DATABASES)
+        if span.kind == "CLIENT" and database and span.span_id not in answered:
+            systems = {span.attributes.get(name) for name in _DATABASES}
+            kind = "cache" if systems & _CACHES else "database"
+            found[Edge(kind=kind, client=span.service, server=_first(span, _PEERS) or _address(span) or database)] = (
+                None
+            )
     return tuple(found)
+
+
+def _address(span: Span) -> str:
+    host, port = (_first(span, (f"network.peer.{part}",)) for part in ("address", "port"))
+    return f"{host}:{port}" if host and port else host
+
+
+def _first(span: Span, names: Sequence[str]) -> str:
+    """Return the first that there is, of the span or of its resource."""
+    known = {**span.attributes, **span.resource}
+    return next((str(known[name]) for name in names if known.get(name)), "")
 
 
 class _BrokenError(Exception):
@@ -424,6 +447,10 @@ def _tags(span: Span, mapped: Any) -> str:
         pair for tags in (span.resource, span.attributes, intrinsic) for pair in tags.items()
     )
     return ", ".join(f'{wanted[key]}="{value}"' for key, value in carried if key in wanted)
+
+
+def _nobody(tags: Mapping[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys(tags, "nobody")
 
 
 def _own_logql(options: Mapping[str, Any]) -> str:
