@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from otelkit.otlp.receiver import Receiver
 from support import lanes, overlays
@@ -83,7 +84,7 @@ def test_the_program_would_refuse_a_word_it_does_not_know(name: str, tmp_path: P
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """What overlays want to know, and stores that answer: a store that does not is a warning from the start."""
+    """What overlays want to know, and a store for gRPC: one that does not answer is a warning from the start."""
     if overlays.program() is None:
         lanes.skipped(LANE, missing := "not on PATH: otelcol-contrib or otelcol")
         pytest.skip(f"{LANE}: {missing}")
@@ -93,8 +94,6 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str,
         yield {
             "STACK_TEMPO_OTLP_URL": stores.grpc_endpoint,
             "STACK_GATEWAY_URL": stores.grpc_endpoint,
-            "STACK_PROMETHEUS_URL": stores.http_url,
-            "STACK_LOKI_URL": stores.http_url,
             "STACK_REMOTE_OTLP_URL": stores.http_url,
             "STACK_INFRA_INTERVAL": "1h",  # nobody is there to be scraped
             **secure.variables("token"),
@@ -124,9 +123,11 @@ def test_the_collector_takes_every_overlay_and_starts_without_a_warning(
 
 def test_a_name_that_is_deprecated_would_be_found(variables: Mapping[str, str], tmp_path: Path) -> None:
     older = tmp_path / "older.yaml"
-    older.write_text("connectors: {spanmetrics/older: {}}\nservice: {pipelines: {"
-                     "traces/older: {receivers: [otlp], exporters: [spanmetrics/older]}, "
-                     "metrics/older: {receivers: [spanmetrics/older], exporters: [otlp_http/prometheus]}}}\n")  # fmt: skip
+    pipelines = {
+        "traces/older": {"receivers": ["otlp"], "exporters": ["spanmetrics"]},
+        "metrics/older": {"receivers": ["spanmetrics"], "exporters": ["otlp_http/prometheus"]},
+    }
+    older.write_text(yaml.safe_dump({"connectors": {"spanmetrics": {}}, "service": {"pipelines": pipelines}}))
     with overlays.collector(tmp_path, variables=variables, more=older) as collector:
         assert any("deprecated" in line for line in _doubts(collector.process.stderr))
 

@@ -16,6 +16,8 @@ from support.processes import HOST, Process, free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from otelkit.otlp.receiver import Receiver
+
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTOR = ROOT / "collector"
 BASE = (COLLECTOR / "config.yaml", COLLECTOR / "redaction.yaml")
@@ -104,7 +106,12 @@ def free_ports() -> dict[str, str]:
 
 @contextmanager
 def collector(
-    folder: Path, *overlays: str, variables: Mapping[str, str], name: str = "collector", more: Path | None = None
+    folder: Path,
+    *overlays: str,
+    variables: Mapping[str, str],
+    name: str = "collector",
+    more: Path | None = None,
+    store: Receiver | None = None,
 ) -> Iterator[Collector]:
     """Run the Collector on free ports until the end of the block.
 
@@ -114,11 +121,15 @@ def collector(
         variables: `STACK_*` variables on top of ports and folder.
         name: Tells two of them in one folder apart.
         more: One more file, last.
+        store: Stands in for Tempo, Prometheus and Loki, whose paths it does not know; it takes gRPC too.
     """
     found = program()
     assert found, "look for the program first"
     environment = {**free_ports(), "STACK_COLLECTOR_DATA": str(folder / f"{name}-data"), **variables}
     files = [*BASE, *map(path, overlays), *([more] if more else [])]
+    if store is not None:
+        files.append(folder / f"{name}-store.yaml")
+        files[-1].write_text(yaml.safe_dump({"exporters": _endpoints(store)}))
     with Process(
         [found, *(f"--config={file}" for file in files)], folder=folder, env=environment, name=name
     ) as process:
@@ -166,6 +177,14 @@ class Collector:
     def wait_ready(self) -> None:
         """Return once all of it has started."""
         self.process.wait_output("Everything is ready", within=60)
+
+
+def _endpoints(store: Receiver) -> dict[str, dict[str, str]]:
+    return {
+        "otlp_grpc/tempo": {"endpoint": store.grpc_endpoint},
+        "otlp_http/prometheus": {"endpoint": store.http_url},
+        "otlp_http/loki": {"endpoint": store.http_url},
+    }
 
 
 def _code(file: Path) -> str:
