@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from support.certificates import Certificates
 from support.processes import HOST, http_get, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 LANE = "collector"
@@ -85,7 +85,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 def senders(store: Receiver) -> dict[str, set[str]]:
     """Return the programs whose items arrived, by signal."""
-    held = {"traces": store.spans(), "metrics": store.points(), "logs": store.logs()}
+    held: dict[str, Sequence[Any]] = {"traces": store.spans(), "metrics": store.points(), "logs": store.logs()}
     return {
         signal: {item.scope.name for item in items if item.scope.name.startswith("small.")}
         for signal, items in held.items()

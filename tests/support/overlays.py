@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from support.processes import HOST, Process, free_port
+from support.processes import HOST, Process, free_port, http_get
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -173,6 +173,12 @@ class Collector:
     def metrics(self) -> str:
         """Where its own metrics are."""
         return f"http://{HOST}:{self.port('STACK_COLLECTOR_METRICS_PORT')}/metrics"
+
+    def total(self, metric: str) -> float:
+        """Return the sum over all series of one of its own metrics; 0 where there is none yet."""
+        lines = http_get(self.metrics).body.decode().splitlines()
+        samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return sum(float(value) for series, _, value in samples if series.partition("{")[0] == metric)
 
     def wait_ready(self) -> None:
         """Return once all of it has started."""
