@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from otelkit.redact import Redactor
     from otelkit.settings import Settings
 
-__all__ = ["Answered", "Setting", "Told", "ask", "tell"]
+__all__ = ["Answered", "Setting", "Told", "ask", "shown", "tell"]
 
 _PATIENCE = 5.0  # seconds that an empty request may take
 _SIGNALS = ("traces", "metrics", "logs")
@@ -179,7 +179,7 @@ def tell(
         executable=sys.executable,
         service=service,
         road=road,
-        settings=dict(_settings(settings, redactor)),
+        settings=dict(shown(settings, redactor)),
         problems=settings.problems,
         providers=providers,
         verdicts=verdicts,
@@ -203,7 +203,13 @@ def tell(
 # -- what applies ------------------------------------------------------------------------------------------------------
 
 
-def _settings(settings: Settings, redactor: Redactor) -> Iterator[tuple[str, Setting]]:
+def shown(settings: Settings, redactor: Redactor) -> Iterator[tuple[str, Setting]]:
+    """Tell every value and its origin, without a secret.
+
+    Args:
+        settings: The resolved settings.
+        redactor: Knows what is secret in attributes.
+    """
     for item in fields(settings):
         value = getattr(settings, item.name)
         if item.name in _UNTOLD:
@@ -221,8 +227,8 @@ def _settings(settings: Settings, redactor: Redactor) -> Iterator[tuple[str, Set
 
 def _parts(signal: Signal) -> dict[str, Any]:
     """What makes a signal, without what may be secret: of headers the names."""
-    shown = {"endpoint": signal.shown_endpoint, "headers": sorted(signal.headers)}
-    return {item.name: _plain(getattr(signal, item.name)) for item in fields(signal) if item.name != "degraded"} | shown
+    told = {"endpoint": signal.shown_endpoint, "headers": sorted(signal.headers)}
+    return {item.name: _plain(getattr(signal, item.name)) for item in fields(signal) if item.name != "degraded"} | told
 
 
 def _plain(value: Any) -> Any:
@@ -309,8 +315,8 @@ def ask(settings: Settings) -> tuple[Answered, ...]:
         signal: Signal = getattr(settings, name)
         if "otlp" not in signal.exporters:
             continue
-        shown = signal.shown_endpoint if signal.endpoint.startswith("http") else shown_url(signal.endpoint)
-        to = Answered(signal=name, endpoint=shown, protocol=signal.protocol, outcome="impossible")
+        where = signal.shown_endpoint if signal.endpoint.startswith("http") else shown_url(signal.endpoint)
+        to = Answered(signal=name, endpoint=where, protocol=signal.protocol, outcome="impossible")
         try:
             jobs.append(partial(_asked, to, signal, open_transport(name, signal)))
         except (ImportError, LookupError) as error:

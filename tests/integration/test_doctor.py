@@ -20,7 +20,7 @@ import psutil
 import pytest
 import trustme
 
-from otelkit._telling import Told, _settings, ask
+from otelkit._telling import Told, ask, shown
 from otelkit.ops.doctor.findings import judge
 from otelkit.otlp.receiver import Receiver
 from otelkit.redact import Redactor
@@ -262,7 +262,7 @@ def about(environ: Mapping[str, str]) -> list[tuple[str, str]]:
         executable="",
         service="shop",
         road="configure()",
-        settings=dict(_settings(settings, Redactor())),
+        settings=dict(shown(settings, Redactor())),
         problems=settings.problems,
         providers={},
         unseen={},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from otelkit._telling import Answered, Told, _settings
+from otelkit._telling import Answered, Told, shown
 from otelkit.integrations import Verdict
 from otelkit.ops.doctor import KINDS
 from otelkit.ops.doctor.findings import judge
@@ -36,7 +36,7 @@ def told(environ: Mapping[str, str] | None = None, **changes: Any) -> Told:
         executable="python",
         service=settings.service_name or "",
         road="configure()",
-        settings=dict(_settings(settings, Redactor())),
+        settings=dict(shown(settings, Redactor())),
         problems=settings.problems,
         providers=OURS,
         unseen={},

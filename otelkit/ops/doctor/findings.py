@@ -305,7 +305,7 @@ def _way_out(told: Told, command: Sequence[str]) -> Iterator[Finding]:
     del command
     groups: dict[tuple[str, ...], list[Answered]] = {}
     for answered in told.answers:
-        id_, why, fix = _answer(answered)
+        id_, why, fix = refusal(answered)
         if id_:
             groups.setdefault((id_, _place(answered.endpoint), why, fix), []).append(answered)
     wrong_ports = {each.id: each for name in _exported(told) for each in _ports(told, name)}
@@ -352,7 +352,7 @@ def _place(endpoint: str) -> str:
     return re.sub(r"/v1/(?:traces|metrics|logs)$", "", endpoint)
 
 
-def _answer(answered: Answered) -> tuple[str, str, str]:
+def refusal(answered: Answered) -> tuple[str, str, str]:
     """Name the finding that an answer is, why, and what to do; "" where it was taken."""
     reason = answered.reason or answered.error or ""
     if answered.outcome == "delivered":

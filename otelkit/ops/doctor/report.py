@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from otelkit._telling import Answered, Setting, Told
     from otelkit.ops.doctor import Finding, Severity
+    from otelkit.ops.doctor.hops import Hop, Proof
 
+_STATES = {"ok": "green", "broken": "bold red", "unseen": "yellow", "skipped": "dim"}
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "blue"}
 _ALWAYS = frozenset({"service_name", "environment", "sampler", "metric_interval", "log_level", "propagators"}) | {
     f"{signal}.{part}" for signal in ("traces", "metrics", "logs") for part in ("exporters", "endpoint", "protocol")
@@ -41,6 +43,42 @@ def show(console: Console, told: Told | None, findings: Sequence[Finding], comma
     """Print the answer of `otelkit doctor`."""
     for line in _lines(told, findings, command):
         console.print(line, soft_wrap=True)
+
+
+def show_hop(console: Console, hop: Hop) -> None:
+    """Print one hop of `otelkit doctor --prove`, as soon as it is decided."""
+    at = "" if hop.seconds is None else f"{hop.seconds:.2f} s"
+    head = Text.assemble((f"{hop.state:<8}", _STATES[hop.state]), f"{at:>8}  ", (f"{hop.id:<20}  ", "bold"), hop.what)
+    console.print(head, soft_wrap=True)
+    for name, line in (("cause", hop.cause), ("fix", hop.fix)):
+        if line:
+            console.print(Text.assemble(" " * 18, (f"{name}: ", "bold"), line), soft_wrap=True)
+
+
+def show_proof(console: Console, proof: Proof) -> None:
+    """Print what the hops come to."""
+    console.print()
+    broken, unseen = proof.broken, [hop.id for hop in proof.hops if hop.state == "unseen"]
+    if broken is not None:
+        line = Text.assemble(("The first broken hop is ", "bold red"), (broken.id, "bold"), f": {broken.cause}")
+    elif unseen:
+        line = Text(f"Nothing is broken as far as can be seen; not seen: {', '.join(unseen)}.", "yellow")
+    else:
+        line = Text("Everything arrives, and every link leads to it.", "green")
+    console.print(line, soft_wrap=True)
+    if broken is not None:
+        console.print(Text.assemble(("Fix: ", "bold"), broken.fix), soft_wrap=True)
+
+
+def proof_document(proof: Proof) -> dict[str, Any]:
+    """Return the answer of `otelkit doctor --prove --json`; described in docs/how-to/troubleshoot.md."""
+    return {
+        "ok": proof.broken is None,
+        "broken": proof.broken.id if proof.broken else None,
+        "trace_id": proof.trace_id,
+        "instance": proof.instance,
+        "hops": [asdict(hop) for hop in proof.hops],
+    }
 
 
 def _lines(told: Told | None, findings: Sequence[Finding], command: Sequence[str]) -> Iterator[Text]:
