@@ -1,64 +1,51 @@
-"""The only place where tests start and stop the real Collector, Prometheus, Tempo and Loki.
+"""The only place where tests start and stop the real Collector, Prometheus, Alertmanager, Tempo and Loki.
 
-The programs are found on PATH and run the project's own configuration files, on free loopback ports, with their data in
-a folder of the test. Nothing here needs Docker or the network.
+They are started as a user does it, by `otelkit stack up --engine native`, at a port offset that is free, with all that
+they keep in a folder of the test. Nothing here needs Docker or the network.
 """
 
 from __future__ import annotations
 
 import http.client
+import json
+import secrets
 import shutil
-import signal
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Self
 
-import yaml
-
-from support.processes import HOST, Process, free_port, http_get
+from otelkit.ops import _assets
+from otelkit.ops.endpoints import Endpoints
+from otelkit.ops.stack import _processes, _programs
+from support.processes import HOST, PYTHON, http_get, run
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    from support.processes import Process
+
 ROOT = Path(__file__).resolve().parents[2]
+_OVERLAYS = ROOT / "collector/overlays"
 
 _PAUSE = 0.05  # seconds between two looks
+_LAST_LINES = 40
+_TRIES = 5
+# Above what programs use by default, below what Linux hands out to those that ask for any port.
+_OFFSETS = range(2_000, 18_000)
 
-# Any of the names will do: the Collector's release archives and images call it by its distribution.
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "prometheus": ("prometheus",),
-    "tempo": ("tempo",),
-    "loki": ("loki",),
-    "collector": ("otelcol-contrib", "otelcol"),
+    name: kind.executables for name, kind in _programs.KINDS.items() if name != "grafana"
 }
-
-_PORTS = (
-    "STACK_OTLP_GRPC_PORT",
-    "STACK_OTLP_HTTP_PORT",
-    "STACK_COLLECTOR_HEALTH_PORT",
-    "STACK_COLLECTOR_METRICS_PORT",
-    "STACK_PROMETHEUS_PORT",
-    "STACK_TEMPO_PORT",
-    "STACK_TEMPO_GRPC_PORT",
-    "STACK_TEMPO_OTLP_PORT",
-    "STACK_LOKI_PORT",
-    "STACK_LOKI_GRPC_PORT",
-)
-
-_SCRAPED = {
-    "otelcol": "STACK_COLLECTOR_METRICS_PORT",
-    "prometheus": "STACK_PROMETHEUS_PORT",
-    "loki": "STACK_LOKI_PORT",
-    "tempo": "STACK_TEMPO_PORT",
-}
+"""What is started, and how its file may be called; Grafana joins where it is installed, and no test needs it."""
 
 
 def find(program: str) -> str | None:
     """Return the path of a program of `NAMES`, or None if PATH has none of its names."""
-    return next((path for name in NAMES[program] if (path := shutil.which(name))), None)
+    return _programs.find(_programs.KINDS[program], None)
 
 
 def missing() -> str:
@@ -67,28 +54,40 @@ def missing() -> str:
     return f"not on PATH: {', '.join(absent)}" if absent else ""
 
 
+def free_offset() -> int:
+    """Return a `--port-offset` at which all ports of a stack are free at this moment."""
+    ports = [int(value) for name, value in _assets.pins().items() if name.endswith("_PORT")]
+    while True:
+        offset = _OFFSETS[secrets.randbelow(len(_OFFSETS))]
+        if all(map(_is_free, (port + offset for port in ports))):
+            return offset
+
+
 class StackError(AssertionError):
     """A program is missing, ended, or was not ready in time; the message ends in the last lines it printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """How one program is started, and where it says that it is ready."""
+    """How one program was started, so that it can be started again, and where it says that it is ready."""
 
-    name: str
     argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: Path
+    log: Path
     ready: str
 
 
 class Stack:
-    """Context manager: the four programs, ready on entry, gone on exit.
+    """Context manager: the programs of a stack, ready on entry, gone on exit.
 
     Args:
-        folder: An empty folder for their data and output.
-        ready_within: Seconds each program gets to become ready.
-        stop_within: Seconds each gets to end on SIGTERM before SIGKILL. Tempo takes two, or minutes while it searches.
-        variables: `STACK_*` variables on top of the ports and folders set here.
-        overlays: Further configuration files of the Collector, in their order.
+        folder: A folder of the test, for their configuration, data and output; a second one in it finds the data.
+        ready_within: Seconds until all are ready.
+        stop_within: Seconds they get to end on SIGTERM before SIGKILL. Tempo takes two, or minutes while it searches.
+        variables: Variables on top of `clean_environment()`, for example `STACK_*`; None removes one.
+        overlays: Further configuration files of the Collector, in their order; the project's own or a test's.
+        config: A folder with `collector/` and `deploy/` to run; None means otelkit's own.
     """
 
     def __init__(
@@ -96,38 +95,35 @@ class Stack:
         folder: Path,
         *,
         ready_within: float = 60.0,
-        stop_within: float = 5.0,
-        variables: Mapping[str, str] | None = None,
+        stop_within: float = 10.0,
+        variables: Mapping[str, str | None] | None = None,
         overlays: Sequence[Path] = (),
+        config: Path | None = None,
     ) -> None:
         self._folder = folder
         self._ready_within = ready_within
         self._stop_within = stop_within
-        self._extra = dict(variables or {})
-        self._configurations = (*(ROOT / "collector" / name for name in ("config.yaml", "redaction.yaml")), *overlays)
-        self._variables: dict[str, str] = {}
-        self._running: dict[str, Process] = {}
+        self._overlays = tuple(overlays)
+        self._config = config
+        self._programs: dict[str, Program] = {}
+        self._started: set[str] = set()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._endpoints: Endpoints | None = None
+        self.environment: dict[str, str | None] = {**(variables or {}), "XDG_STATE_HOME": str(folder / "state")}
+        """What another `otelkit` command needs, to be about this stack; a test adds its own."""
 
     def __enter__(self) -> Self:
         """Start everything; a port that somebody took in between costs one more try."""
-        for last in (False, False, True):
-            self._variables = {**_free_ports(), **self._folders(), **self._extra}
-            self._variables |= {
-                "STACK_TEMPO_OTLP_URL": f"http://{HOST}:{self._variables['STACK_TEMPO_OTLP_PORT']}",
-                "STACK_PROMETHEUS_URL": self.prometheus,
-                "STACK_LOKI_URL": self.loki,
-            }
-            try:
-                self.start("prometheus", "tempo", "loki")
-                self.wait_ready()
-                self.start("collector")  # last: it would complain of stores that do not listen yet
-                self.wait_ready()
-            except BaseException as error:
-                self.stop()
-                if last or "address already in use" not in str(error):
-                    raise
-            else:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        arguments = self._arguments()
+        for last in (*[False] * (_TRIES - 1), True):
+            up = self.command("up", *arguments, "--port-offset", str(free_offset()), name="up")
+            if up.returncode == 0:
                 break
+            self.stop()
+            if last or not any(text in up.tail() for text in ("is taken by", "address already in use")):
+                raise StackError(f"otelkit stack up ended with {up.returncode}\n{up.tail()}")
+        self._note()
         return self
 
     def __exit__(
@@ -137,127 +133,155 @@ class Stack:
         self.stop()
 
     @property
+    def endpoints(self) -> Endpoints:
+        """Where each program answers."""
+        if self._endpoints is None:
+            raise RuntimeError("used outside of its `with` block")
+        return self._endpoints
+
+    @property
     def otlp_http(self) -> str:
         """Where applications send OTLP over HTTP: a base URL."""
-        return self._url("STACK_OTLP_HTTP_PORT")
+        return self.endpoints.otlp_http
 
     @property
     def otlp_grpc(self) -> str:
         """Where applications send OTLP over gRPC: a base URL."""
-        return self._url("STACK_OTLP_GRPC_PORT")
+        return self.endpoints.otlp_grpc
 
     @property
     def prometheus(self) -> str:
         """Base URL of Prometheus."""
-        return self._url("STACK_PROMETHEUS_PORT")
+        return self.endpoints.prometheus
+
+    @property
+    def alertmanager(self) -> str:
+        """Base URL of Alertmanager."""
+        return self.endpoints.alertmanager
 
     @property
     def tempo(self) -> str:
         """Base URL of Tempo."""
-        return self._url("STACK_TEMPO_PORT")
+        return self.endpoints.tempo
 
     @property
     def loki(self) -> str:
         """Base URL of Loki."""
-        return self._url("STACK_LOKI_PORT")
+        return self.endpoints.loki
 
     @property
     def collector_metrics(self) -> str:
         """URL of the Collector's own metrics, in Prometheus' text format."""
-        return self._url("STACK_COLLECTOR_METRICS_PORT") + "/metrics"
+        return f"{self.endpoints.collector_metrics}/metrics"
+
+    @property
+    def place(self) -> Path:
+        """The stack's folder, with its state, configuration, data and logs."""
+        return self._folder / "state/otelkit/stack/default"
+
+    def command(self, action: str, *arguments: str, name: str = "") -> Process:
+        """Run `otelkit stack ACTION` about this stack, and return it ended."""
+        return run(
+            [PYTHON, "-m", "otelkit.ops.cli", "stack", action, *arguments],
+            folder=self._folder,
+            env=self.environment,
+            within=self._ready_within + 60,
+            name=name or f"stack-{action}",
+        )
+
+    def pid(self, name: str) -> int | None:
+        """Return the process of a program, None where it does not run."""
+        process = _processes.running(self.place).get(name)
+        return None if process is None else process.pid
 
     def start(self, *names: str) -> None:
-        """Start programs of `NAMES`, without waiting for them."""
+        """Start programs again that were stopped, without waiting for them."""
         for name in names:
-            argv = self._program(name).argv
-            process = Process(argv, folder=self._folder, env=self._variables, name=name, stop_within=self._stop_within)
-            self._running[name] = process.__enter__()  # left by stop(), which a test may call for one program
+            program = self._programs[name]
+            argv, environment = list(program.argv), program.environment
+            self._children[name] = _processes.start(
+                argv, name=name, place=self.place, log=program.log, cwd=program.cwd, env=environment
+            )
+            self._started.add(name)
 
     def wait_ready(self) -> None:
-        """Return once each started program says that it is ready.
+        """Return once each program that was started, and not stopped since, says that it is ready.
 
         Raises:
             StackError: One ended, or was not ready in time.
         """
-        for name, process in self._running.items():
-            self._wait_ready(name, process)
+        deadline = time.monotonic() + self._ready_within
+        for name in sorted(self._started):
+            while not _answers(self._programs[name].ready):
+                if self.pid(name) is None:
+                    raise StackError(f"{name} ended\n{self._tail(name)}")
+                if time.monotonic() > deadline:
+                    raise StackError(f"{name} not ready within {self._ready_within} s\n{self._tail(name)}")
+                time.sleep(_PAUSE)
 
     def stop(self, *names: str, kill: bool = False) -> None:
-        """Stop the named programs, or all that run: SIGTERM, then SIGKILL for one that takes too long.
+        """Stop the named programs, or take the stack down: SIGTERM, then SIGKILL for one that takes too long.
 
         Args:
             names: Programs of `NAMES`; none means all.
             kill: SIGKILL at once, as a crash would.
         """
-        for name in names or tuple(self._running):
-            process = self._running.pop(name)
+        if names:
+            running = _processes.running(self.place)
+            stopped = [running[name] for name in names if name in running]
             if kill:
-                process.signal(signal.SIGKILL)
-            process.stop()
+                for process in stopped:
+                    process.kill()
+            _processes.end(stopped, within=self._stop_within)
+        else:
+            down = self.command("down", "--timeout", str(self._stop_within))
+            assert down.returncode == 0, down.tail()
+        for name in names or tuple(self._started):
+            self._started.discard(name)
+            if name in self._children:
+                self._children.pop(name).wait()
 
     def printed(self, name: str) -> str:
-        """Return what a running program has printed so far."""
-        process = self._running[name]
-        return process.stdout + process.stderr
+        """Return what a program has printed since it was started last."""
+        return self._programs[name].log.read_text(encoding="utf-8", errors="replace")
 
-    def _wait_ready(self, name: str, process: Process) -> None:
-        ready = self._program(name).ready
-        deadline = time.monotonic() + self._ready_within
-        while not _answers(ready):
-            if process.returncode is not None:
-                raise StackError(f"{name} ended with {process.returncode}\n{process.tail()}")
-            if time.monotonic() > deadline:
-                raise StackError(f"{name} not ready at {ready} within {self._ready_within} s\n{process.tail()}")
-            time.sleep(_PAUSE)
+    def _arguments(self) -> list[str]:
+        config = self._config
+        if any(overlay.parent != _OVERLAYS for overlay in self._overlays):
+            config = self._folder / "configuration"
+            for name in _assets.FOLDERS:
+                shutil.copytree((self._config or _assets.root()) / name, config / name)
+            for overlay in self._overlays:
+                shutil.copy(overlay, config / "collector/overlays")
+        arguments = ["--engine", "native", "--timeout", str(self._ready_within)]
+        for overlay in self._overlays:
+            arguments += ["--overlay", overlay.stem]
+        return arguments if config is None else [*arguments, "--config", str(config)]
 
-    def _folders(self) -> dict[str, str]:
-        folders = {f"STACK_{name.upper()}_DATA": self._folder / name for name in NAMES}
-        for folder in folders.values():
-            folder.mkdir(parents=True, exist_ok=True)
-        return {variable: str(folder) for variable, folder in folders.items()}
+    def _note(self) -> None:
+        told: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
+        self._endpoints = Endpoints(**told["endpoints"])
+        for name, process in _processes.running(self.place).items():
+            self._programs[name] = Program(
+                argv=tuple(process.cmdline()),
+                environment=process.environ(),
+                cwd=Path(process.cwd()),
+                log=Path(told["programs"][name]["log"]),
+                ready=told["programs"][name]["url"],
+            )
+        self._started = set(self._programs)
 
-    def _prometheus_configuration(self) -> Path:
-        """Write what Prometheus runs: the project's file, beside targets that are the programs of this stack."""
-        folder = self._folder / "prometheus.configuration"
-        (folder / "targets").mkdir(parents=True, exist_ok=True)
-        for job, port in _SCRAPED.items():
-            group = {"targets": [urlsplit(self._url(port)).netloc], "labels": {"job": job}}
-            (folder / "targets" / f"{job}.yaml").write_text(yaml.safe_dump([group]), encoding="utf-8")
-        return Path(shutil.copy(ROOT / "deploy/prometheus/prometheus.yaml", folder))
-
-    def _url(self, port: str) -> str:
-        return f"http://{HOST}:{self._variables[port]}"
-
-    def _program(self, name: str) -> Program:
-        path = find(name)
-        if path is None:
-            raise StackError(f"{name}: none of {', '.join(NAMES[name])} on PATH")
-        match name:
-            case "collector":
-                arguments: tuple[str, ...] = tuple(f"--config={path}" for path in self._configurations)
-                ready = self._url("STACK_COLLECTOR_HEALTH_PORT") + "/"
-            case "prometheus":
-                arguments = (
-                    f"--config.file={self._prometheus_configuration()}",
-                    f"--web.listen-address={urlsplit(self.prometheus).netloc}",
-                    f"--storage.tsdb.path={self._variables['STACK_PROMETHEUS_DATA']}",
-                    "--web.enable-otlp-receiver",
-                    "--web.enable-remote-write-receiver",
-                    "--enable-feature=exemplar-storage",
-                )
-                ready = self.prometheus + "/-/ready"
-            case _:
-                arguments = (f"-config.file={ROOT / f'deploy/{name}/{name}.yaml'}", "-config.expand-env=true")
-                ready = self._url(f"STACK_{name.upper()}_PORT") + "/ready"
-        return Program(name=name, argv=(path, *arguments), ready=ready)
+    def _tail(self, name: str) -> str:
+        return "\n".join(self.printed(name).splitlines()[-_LAST_LINES:])
 
 
-def _free_ports() -> dict[str, str]:
-    """Return a free port for each port variable of the configuration files, all different."""
-    ports: set[int] = set()
-    while len(ports) < len(_PORTS):
-        ports.add(free_port())
-    return {name: str(port) for name, port in zip(_PORTS, ports, strict=True)}
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
 
 
 def _answers(url: str) -> bool:
