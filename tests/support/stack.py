@@ -95,7 +95,7 @@ class Stack:
         folder: Path,
         *,
         ready_within: float = 60.0,
-        stop_within: float = 10.0,
+        stop_within: float = 5.0,
         variables: Mapping[str, str | None] | None = None,
         overlays: Sequence[Path] = (),
         config: Path | None = None,

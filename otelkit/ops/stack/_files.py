@@ -28,13 +28,20 @@ def copy(place: Path, state: State, source: Path) -> None:
         source: A folder with `collector/` and `deploy/`.
 
     Raises:
-        StackError: The source is the copy itself.
+        StackError: The source is the copy itself, or cannot be read.
     """
     if source.is_relative_to(place):
         raise StackError(f"{source} is where the stack keeps its own copy: name another folder")
     for name in _assets.FOLDERS:
         shutil.rmtree(place / name, ignore_errors=True)
-        shutil.copytree(source / name, place / name)
+        try:
+            shutil.copytree(source / name, place / name, copy_function=shutil.copyfile)
+        except OSError as error:
+            raise StackError(f"{source / name} cannot be copied: {error}") from error
+        # Whatever the source allows: we change some, and containers read all as users of their own. The stack's folder
+        # itself is its owner's only, secrets among the files included.
+        for path in (place / name, *(place / name).rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
     (place / "otelkit-version").write_text(f"{state.otelkit}\n", encoding="utf-8")
 
 

@@ -60,8 +60,11 @@ def up(
     if sys.platform == "win32":
         raise StackError("natively a stack runs on Linux and macOS; on Windows use Docker Compose, or WSL")
     deadline = time.monotonic() + within
-    # Also without a note: what a command that was killed left behind is found, and taken in.
     before = _processes.running(place, runs.programs if runs else None)
+    if before and runs is None:
+        raise StackError(
+            f"{', '.join(before)} of this stack runs, and nothing is noted of it: `otelkit stack down` first"
+        )
     try:
         if runs is None:
             _prepare(place, chosen, source=source, fresh=fresh)
@@ -160,11 +163,12 @@ def _start(
         for name in [name for name in wanted if (name in _LATE) is late]:
             progress.check()
             argv = _programs.command(wanted[name], name, place, state)
-            own = _grafana(place, state, progress) if name == "grafana" else {}
             log = place / "log" / f"{name}.log"
             (Path(state.data) / name).mkdir(parents=True, exist_ok=True)
             cwd = _programs.working_directory(name, place, state)
-            child = _processes.start(argv, name=name, place=place, log=log, cwd=cwd, env={**env, **own})
+            child = _processes.start(
+                argv, name=name, place=place, log=log, cwd=cwd, env=env | _own(place, state, name, progress)
+            )
             children[name] = child
             record = _state.Record(
                 pid=child.pid,
@@ -342,22 +346,31 @@ def _native_targets(place: Path, state: State, running: set[str]) -> None:
         file.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
 
 
-def _grafana(place: Path, state: State, progress: Progress) -> dict[str, str]:
-    """Return the environment of Grafana, which is set up by variables."""
+def _own(place: Path, state: State, name: str, progress: Progress) -> dict[str, str]:
+    """Return the environment that one program has for itself, as in `deploy/compose.yaml`."""
+    if name == "collector":
+        return {"GOMEMLIMIT": f"{state.settings['COLLECTOR_MEMORY_MIB']}MiB"}
+    if name != "grafana":
+        return {}
     user, password, told = _files.credentials(place)
     if told:
         progress.say(told)
     data = Path(state.data) / "grafana"
+    port = state.ports["GRAFANA_PORT"]
     return {
         "GF_PATHS_PROVISIONING": str(place / "deploy/grafana/provisioning"),
         "GF_PATHS_DATA": str(data),
         "GF_PATHS_LOGS": str(data / "log"),
         "GF_PATHS_PLUGINS": str(data / "plugins"),
         "GF_SERVER_HTTP_ADDR": state.settings.get("GRAFANA_BIND") or state.host,
-        "GF_SERVER_HTTP_PORT": str(state.ports["GRAFANA_PORT"]),
+        "GF_SERVER_HTTP_PORT": str(port),
+        "GF_SERVER_ROOT_URL": state.settings.get("GRAFANA_URL") or f"http://localhost:{port}",
         "GF_SECURITY_ADMIN_USER": user,
         "GF_SECURITY_ADMIN_PASSWORD": password,
+        "GF_PLUGINS_PREINSTALL_DISABLED": "true",
         "GF_ANALYTICS_REPORTING_ENABLED": "false",
         "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
-        "GF_PLUGINS_PREINSTALL_DISABLED": "true",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+        "GF_NEWS_NEWS_FEED_ENABLED": "false",
+        "GF_USERS_ALLOW_SIGN_UP": "false",
     }
