@@ -298,6 +298,22 @@ def leaks(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["wheel"])
 @lane
+def collector(session: nox.Session) -> None:
+    """Build the slim Collector with Go and hold every configuration against it; `-- --update` writes its sources."""
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
+    folder = (session.cache_dir / "collector").resolve()
+    leave_checkout(session)
+    tests = {"PYTHONPATH": str(ROOT / "tests")}
+    session.run("python", "-m", "distribution", str(folder), *session.posargs, env=tests)
+    program = folder / "bin" / "otelcol-contrib"
+    session.log(f"the slim Collector has {program.stat().st_size / 1e6:.0f} MB: {program}")
+    session.env["PATH"] = os.pathsep.join((str(program.parent), os.environ["PATH"]))
+    names = ("contract/test_collector_programs.py", *(f"integration/test_overlays_{name}.py" for name in OVERLAYS))
+    pytest(session, *(str(ROOT / "tests" / name) for name in names))
+
+
+@nox.session(default=False, requires=["wheel"])
+@lane
 def settings(session: nox.Session) -> None:
     """Give every variable every sort of wrong value, one process each: some minutes; `-- -k BSP` chooses."""
     run_folder(session, "settings")
@@ -328,6 +344,7 @@ CELLS = {
     "newest": (),
 }
 
+OVERLAYS = ("gateway", "infra", "remote", "secure")
 REAL = ("configure", "launch", "sqlalchemy_postgres", "telemetry")
 CORE = ("unit", "contract", *(f"integration/test_{name}.py" for name in REAL))
 
