@@ -305,6 +305,7 @@ def test_tempo_reads_its_retention_in_both_places_and_makes_no_metrics_that_the_
     assert generator["processors"] == ["service-graphs"]
     assert generator["trace_id_label_name"] == "trace_id"
     graphs = document["metrics_generator"]["processor"]["service_graphs"]
+    assert "enable_virtual_node_label" not in graphs  # 3.0.3 begins all counts anew every 10 s with it
     for names in (graphs["peer_attributes"], graphs["database_name_attributes"]):
         assert names.index("db.namespace") < names.index("db.system.name")
 

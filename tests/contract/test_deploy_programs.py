@@ -306,11 +306,12 @@ def _alert(name: str, severity: str, labels: Mapping[str, str] | None = None, gr
                 _alert("ElevatedErrorRate", "warning", OTHER, "http"),
                 _alert("CacheHitRateLow", "warning", SERVICE, "cache"),
                 _alert("ElevatedLatency", "warning", {**SERVICE, "deployment_environment_name": "test"}, "http"),
-                _alert("ServiceRestarting", "warning", SERVICE),
                 _alert("HighLatency", "critical", SERVICE, "http"),
+                _alert("HealthCheckFailing", "critical", SERVICE),
+                _alert("ServiceRestarting", "warning", SERVICE),
             ],
             set(),
-            id="nothing of another service, board or environment, and no equal",
+            id="nothing of another service, board or environment, and nothing that has no board",
         ),
         pytest.param(
             [
