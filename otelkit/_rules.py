@@ -68,9 +68,12 @@ class Rule:
         """The pattern as RE2 takes it; empty where there is none."""
         if self.re2_pattern is not None or self.pattern is None:
             return self.re2_pattern or ""
-        # RE2 never goes back, so that it knows no possessive repetition and needs none.
-        greedy = re.sub(r"(?<!\\)([*+?}])\+", r"\1", self.pattern)
-        return greedy.replace(r"\Z", r"\z")
+        return _greedy(self.pattern).replace(r"\Z", r"\z")
+
+
+def _greedy(pattern: str) -> str:
+    """Leave out possessive signs: RE2 never goes back, so that it does not know and does not need them."""
+    return re.sub(r"(?<!\\)([*+?}])\+", r"\1", pattern)
 
 
 def group(match: re.Match[str]) -> int:
@@ -104,11 +107,19 @@ _BRACKETED = (
 _STRING = r"\"(?:[^\"\\\n]|\\.)*+\"?|'(?:[^'\\\n]|\\.)*+'?"
 
 
-def _nested(depth: int) -> str:
-    """Write what reads brackets within brackets, with strings in them; what lies deeper ends with its line."""
+_OPENING = r"\[({"
+
+
+def _nested(depth: int, opening: str = _OPENING) -> str:
+    """Write what reads brackets within brackets, with strings in them; what lies deeper ends with its line.
+
+    Args:
+        depth: Of brackets.
+        opening: The outermost ones.
+    """
     inner = r"[\[({][^\n]*+"
-    for _ in range(depth):
-        inner = rf"[\[({{](?:[^\[\](){{}}\n\"']|{_STRING}|{inner})*+[\])}}]?"
+    for level in range(depth):
+        inner = rf"[{opening if level == depth - 1 else _OPENING}](?:[^\[\](){{}}\n\"']|{_STRING}|{inner})*+[\])}}]?"
     return inner
 
 
@@ -171,12 +182,21 @@ def _is_token_assigned(match: re.Match[str]) -> bool:
     return _assigned(match, words_too=False)
 
 
-_RE2_VALUE = r"(?:\"([^\"\n]+)\"|'([^'\n]+)'|([^\s\"'&,;]+))"
+# RE2 has no look-around: a value begins with no mark because its first characters are told one by one.
+_RE2_LIST = r"\[(?:[^\[\]\nr]|r[^\[\]\ne]|re[^\[\]\nd]|\[[^\[\]\n]*\]?)(?:[^\[\]\n]|\[[^\[\]\n]*\]?)*\]?"
+_RE2_QUOTED = (
+    r"[burf]{0,2}\"((?:[^\"\\\n]|\\.)+)|[burf]{0,2}'((?:[^'\\\n]|\\.)+)"
+    r"|\\{1,7}\"((?:[^\"\\]|\\[^\"\\])+)|\\{1,7}'((?:[^'\\]|\\[^'\\])+)"
+)
+_RE2_BRACKETED = rf"({_RE2_LIST}|\{{(?:[^{{}}\n]|\{{[^{{}}\n]*\}}?)+\}}?|\((?:[^()\n]|\([^()\n]*\)?)+\)?)"
+_RE2_BARE = r"((?:[^\s\"'&,;()\[\]{}<>\\?]|\?[^\s\"'&,;)}\]<>\\])[^\s\"'&,;)}\]<>\\]*)"
+_RE2_VALUE = rf"(?:{_RE2_QUOTED}|{_RE2_BRACKETED}|{_RE2_BARE})"
+_RE2_SEPARATOR = r"(?:\\*[\"'])?\]?[ \t]*(?:=>|:=|=+|:|%3[Dd]|%3[Aa])[ \t]*"
 
 
 def _plain(words: str) -> str:
-    """Leave out what RE2 does not know: that no letter stands before a short word."""
-    return words.replace("(?<![a-z])", "")
+    """Say as RE2 knows it that no letter stands before a short word."""
+    return words.replace("(?<![a-z])", "(?:^|[^a-z])")
 
 
 def _assignment(
@@ -192,7 +212,7 @@ def _assignment(
         needs=needs,
         check=_is_assigned if strict else _is_token_assigned,
         re2="approximate",
-        re2_pattern=rf"(?i:{_plain(key)})(?:\\*[\"'])?[ \t]*(?:=>|:=|=+|:|%3[Dd])[ \t]*{_RE2_VALUE}",
+        re2_pattern=rf"(?i:{_plain(key)}){_RE2_SEPARATOR}{_RE2_VALUE}",
     )
 
 
@@ -382,7 +402,10 @@ RULES: tuple[Rule, ...] = (
             r"(?:[A-Za-z_][\w.]{0,200}+(?=[(\[]))?+((?s:.+))"
         ),
         re2="approximate",
-        re2_pattern=r"\A(?:Retry (?:in [\w.]+|now)(?:: |\z))?(?:[A-Za-z_][\w.]*)?(\((?s:.+))",
+        re2_pattern=(
+            r"\A(?:Retry (?:in [\w.]{1,20}|at [\w:. +-]{1,40}?|now)(?:: |\z))?"
+            r"(?:[A-Za-z_][\w.]{0,200}([(\[](?s:.+))|((?s:.+)))"
+        ),
     ),
     Rule(
         name="message-body",
@@ -513,7 +536,7 @@ RULES: tuple[Rule, ...] = (
         hints=("[sql: ",),
         needs=_ASSIGNS,
         reads="sql",
-        re2_pattern=r"\[SQL: ([^\n]+)\]",
+        re2_pattern=r"\[SQL: ((?s:.*?))\]?(?:\n\[parameters:|\n\[generated|\n\(Background|\n\[cached|\s?\z)",
     ),
     Rule(
         name="query-parameter",
@@ -521,7 +544,7 @@ RULES: tuple[Rule, ...] = (
         pattern=rf"\[parameters: (?!{MARK}\])((?s:.*?))\]?(?=\n\(Background|\n\[SQL:|\n\[cached|\s?\Z)",
         hints=("[parameters: ",),
         needs=_ASSIGNS,
-        re2_pattern=r"\[parameters: ((?s:.*?))\](?:\n|\z)",
+        re2_pattern=r"\[parameters: ((?s:.*?))\]?(?:\n\(Background|\n\[SQL:|\n\[cached|\s?\z)",
     ),
     Rule(
         name="statement",
@@ -568,7 +591,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"invalid input for query argument \$\d{1,5}: ((?s:.*?)) ?(?=\([^()\n]{1,400}\)(?:\n|\Z)|\n|\Z)",
         hints=("input",),
         needs=_ASSIGNS,
-        re2_pattern=r"invalid input for query argument \$\d{1,5}: ([^\n]+)",
+        re2_pattern=(r"invalid input for query argument \$\d{1,5}: ((?s:.*?)) ?(?:\([^()\n]{1,400}\)(?:\n|\z)|\n|\z)"),
     ),
     Rule(
         name="query-argument",
@@ -583,7 +606,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"(?i:\bunknown (?:sub)?command:? [\"'`](?![a-z._|]{1,24}[\"'`])([^\"'`\n]++))",
         hints=("command",),
         needs=_QUOTES,
-        re2_pattern=r"(?i:\bunknown (?:sub)?command:? [\"'`]([^\"'`\n]+))",
+        re2_pattern=r"(?i:\bunknown (?:sub)?command:? [\"'`]([^\"'`\n]*[^\"'`\na-z._|][^\"'`\n]*))",
     ),
     Rule(
         name="query-argument",
@@ -591,7 +614,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"Command # \d{1,9} \((?:[A-Za-z._]{1,24} )?+((?s:.*?))(?:\) of pipeline caused error|\Z)",
         hints=("command # ",),
         needs=("(",),
-        re2_pattern=r"Command # \d{1,9} \((?:[A-Za-z._]{1,24} )?([^\n]*?)\) of pipeline caused error",
+        re2_pattern=r"Command # \d{1,9} \((?:[A-Za-z._]{1,24} )?((?s:.*?))(?:\) of pipeline caused error|\z)",
     ),
     Rule(
         name="query-argument",
@@ -607,10 +630,7 @@ RULES: tuple[Rule, ...] = (
         hints=("args",),
         needs=_ASSIGNS,
         check=_is_given,
-        re2_pattern=(
-            r"(?:kw)?args(?:repr)?(?:\\*[\"'])?[ \t]*[=:][ \t]*"
-            r"([\[({][^\[\](){}\n]*[\])}]?|\"[^\"\n]+|'[^'\n]+)"
-        ),
+        re2_pattern=rf"(?:kw)?args(?:repr)?{_RE2_SEPARATOR}(?:{_RE2_QUOTED}|({_RE2_LIST}|{_greedy(_nested(6, '({'))}))",
     ),
     Rule(
         name="message-body",
@@ -645,7 +665,10 @@ RULES: tuple[Rule, ...] = (
         ),
         hints=("://",),
         needs=("@",),
-        re2_pattern=r"://([^\s/?#\"'<>@]+)@",
+        re2_pattern=(
+            r"://([^\s/?#\"'<>@:]*:(?:[^\s\d\"'<>@][^\s\"'<>@]*|\d+[^\s\d/?#\"'<>@][^\s\"'<>@]*|\d*)"
+            r"(?:@[^\s/?#\"'<>@]*)*|[^\s/?#\"'<>@]+)@"
+        ),
     ),
     Rule(
         name="url-credentials",
@@ -674,8 +697,8 @@ RULES: tuple[Rule, ...] = (
         needs=_ASSIGNS,
         check=_is_token_assigned,
         re2_pattern=(
-            r"(?i:authorization)(?:\\*[\"'])?[ \t]*(?:=>|:=|=+|:)[ \t]*"
-            rf"(?:(?i:bearer|basic|digest|token)[ \t]+)?{_RE2_VALUE}"
+            rf"(?i:authorization){_RE2_SEPARATOR}(?:{_RE2_QUOTED}"
+            r"|((?:(?i:bearer|basic|digest|token|apikey|negotiate|ntlm|key)[ \t]+)?[^\s\"',;)}\]\[]+))"
         ),
     ),
     Rule(
@@ -684,7 +707,10 @@ RULES: tuple[Rule, ...] = (
         pattern=r"(?i:\b(?:bearer|basic)(?:[ \t]++|%20)([\w.~+/-]{6,}+={0,3}+(?!\w)))",
         hints=("bearer", "basic"),
         check=_is_credential,
-        re2_pattern=r"(?i:\b(?:bearer|basic)[ \t]+([\w.~+/=-]{16,}))",
+        re2_pattern=(
+            r"(?i:(?:^|[^\w/])(?:bearer|basic)(?:[ \t]+|%20)"
+            r"([\w.~+/=-]{6,}\d[\w.~+/=-]*|[\w.~+/=-]*\d[\w.~+/=-]{6,}|[\w.~+/=-]{20,}))"
+        ),
     ),
     Rule(
         name="authorization",
@@ -692,7 +718,7 @@ RULES: tuple[Rule, ...] = (
         pattern=r"(?i:\b(?:digest[ \t]++(?=\w{1,20}=)|aws4-hmac-sha256[ \t]++(?=credential))([^\r\n]++))",
         hints=("digest ", "credential"),
         needs=_ASSIGNS,
-        re2_pattern=r"(?i:\b(?:digest[ \t]+\w+=|aws4-hmac-sha256[ \t]+credential)([^\r\n]+))",
+        re2_pattern=r"(?i:\b(?:digest[ \t]+(\w{1,20}=[^\r\n]+)|aws4-hmac-sha256[ \t]+(credential[^\r\n]+)))",
     ),
     Rule(
         name="cookie",
@@ -701,7 +727,10 @@ RULES: tuple[Rule, ...] = (
         hints=("cookie",),
         needs=_ASSIGNS,
         check=_is_token_assigned,
-        re2_pattern=rf"(?i:cookies?)(?:\\*[\"'])?[ \t]*(?:=>|:=|=+|:)[ \t]*{_RE2_VALUE}",
+        re2_pattern=(
+            rf"(?i:cookies?){_RE2_SEPARATOR}(?:{_RE2_QUOTED}|{_RE2_BRACKETED}"
+            r"|([^\s\"'=\[]{1,256}=[^\r\n\"']+|[^\s\"',;&\[]+))"
+        ),
     ),
     Rule(
         name="header",
@@ -862,7 +891,10 @@ RULES: tuple[Rule, ...] = (
             r"(?![A-Za-z0-9]|[.,-]\d)"
         ),
         check=_is_card,
-        re2_pattern=r"\b(?:[2-6]\d{12,18}|[2-6]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}|3\d{3}[ -]\d{6}[ -]\d{4,5})\b",
+        re2_pattern=(
+            r"(?:^|[^A-Za-z0-9.])"
+            r"([2-6]\d{12,18}|[2-6]\d{3}[ -]\d{4}[ -]\d{4}[ -]\d{4}(?:[ -]\d{3})?|3\d{3}[ -]\d{6}[ -]\d{4,5})\b"
+        ),
     ),
 )
 """All rules, in the order in which they are tried."""

@@ -482,7 +482,7 @@ class _Compiled:
         for rule, _ in there:
             if rule.whole:
                 return _Key(whole=rule.name)
-        if not low.startswith(_INNOCENT_KEYS):
+        if not low.startswith(INNOCENT_KEYS):
             words = _words(key)
             for phrase, name in self.words:
                 if _names(words, phrase):
@@ -491,11 +491,11 @@ class _Compiled:
 
 
 _PLAIN = _Key(plain=True)
-_INNOCENT_KEYS = ("code.", "exception.", "otel.", "telemetry.")
+INNOCENT_KEYS = ("code.", "exception.", "otel.", "telemetry.")
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+|\d+")
 # fmt: off
-_ABOUT = frozenset({
+ABOUT = frozenset({
     "age", "algorithm", "at", "attempts", "available", "banner", "bucket", "bytes", "change", "changed", "changes",
     "check", "consent", "count", "counter", "created", "date", "days", "enabled", "endpoint", "error", "errors",
     "exists", "expired", "expires", "expiration", "expiry", "failed", "failures", "field", "fields", "file", "format",
@@ -506,7 +506,7 @@ _ABOUT = frozenset({
     "usage", "used", "uri", "url", "valid", "verified", "version", "duration",
 })
 """Words that say that a key is about a secret and holds none."""
-_AMOUNTS = frozenset({
+AMOUNTS = frozenset({
     "max", "min", "num", "number", "count", "total", "prompt", "completion", "input", "output", "next", "cached",
     "reasoning", "per", "public", "by", "no", "has", "is", "with", "without",
 })
@@ -525,7 +525,7 @@ def _names(words: tuple[str, ...], phrase: tuple[str, ...]) -> bool:
         if words[place : place + size] == phrase:
             before = words[place - 1] if place else ""
             behind = words[place + size :]
-            if before not in _AMOUNTS and _ABOUT.isdisjoint(behind) and (phrase[-1] != "key" or behind[:1] != ("id",)):
+            if before not in AMOUNTS and ABOUT.isdisjoint(behind) and (phrase[-1] != "key" or behind[:1] != ("id",)):
                 return True
     return False
 

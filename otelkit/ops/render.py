@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from otelkit._resolution import fed_by
 from otelkit._rules import RULES
 from otelkit._variables import OWN_DEFAULTS, VARIABLES, feeding
+from otelkit.ops._collector_redaction import render_collector_redaction
 from otelkit.ops._markdown import code, codes, sentence, table
 from otelkit.ops._telemetry_page import render_telemetry_reference
 from otelkit.settings import Settings
@@ -162,10 +163,18 @@ def render_redaction_reference() -> str:
     return "\n".join(parts)
 
 
+def _render_service_board() -> str:
+    from otelkit.ops._board_json import render_service_board  # noqa: PLC0415  loads Grafana's SDK, which only this needs
+
+    return render_service_board()
+
+
 RENDERERS: Mapping[str, Callable[[], str]] = {
     "docs/reference/settings.md": render_settings_reference,
     "docs/reference/redaction.md": render_redaction_reference,
     "docs/reference/telemetry.md": render_telemetry_reference,
+    "deploy/grafana/dashboards/service.json": _render_service_board,
+    "collector/redaction.yaml": render_collector_redaction,
 }
 """Each generated file, relative to the repository, and what it holds."""
 
