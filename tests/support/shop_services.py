@@ -59,7 +59,7 @@ def running_shop(
         otlp: Base URL of the OTLP/HTTP receiver that they send to.
         redis: Cache and broker; each mode has two databases of its own.
         folder: Where they keep their databases.
-        namespace: Their `service.namespace`.
+        namespace: Their `service.namespace`; where the shop configures itself, it says "shop" whatever is given.
         variables: Further variables of their environment.
     """
     ports = {"payment": free_port(), "api": free_port()}

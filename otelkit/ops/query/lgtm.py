@@ -32,6 +32,7 @@ _TRACE_ID = re.compile("[0-9a-fA-F]{1,32}")
 RESTORED = {
     name.replace(".", "_"): name
     for name in (
+        "container.name",
         "deployment.environment.name",
         "exception.message",
         "exception.stacktrace",
@@ -382,4 +383,4 @@ def _record(line: Line) -> LogRecord:
 
 
 def _of_resource(name: str) -> bool:
-    return name.startswith(("service.", "deployment.", "k8s.", "telemetry."))
+    return name.startswith(("container.", "deployment.", "k8s.", "service.", "telemetry."))
