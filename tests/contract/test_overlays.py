@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from otelkit.ops import _assets
-from support.overlays import BASE, COMBINATIONS, OVERLAYS, VARIABLE, WANTED, load, merged, path, variables
+from support.overlays import BASE, COMBINATIONS, NOT_TOGETHER, OVERLAYS, VARIABLE, WANTED, load, merged, path, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,8 +75,8 @@ def test_order_means_nothing_where_overlays_are_used_together(overlays: tuple[st
 def test_overlays_that_undo_each_other_say_so() -> None:
     pairs = itertools.combinations(OVERLAYS, 2)
     undoing = {pair for pair in pairs if merged(*pair) != merged(*reversed(pair))}
-    assert undoing == {("agent", "remote"), ("debug", "secure")}
-    for one, other in undoing:
+    assert undoing == set(NOT_TOGETHER) - {("agent", "gateway")}  # who would count what the agent samples
+    for one, other in NOT_TOGETHER:
         assert f"`{other}`" in path(one).read_text()
         assert f"`{one}`" in path(other).read_text()
 
@@ -194,3 +194,25 @@ def test_the_files_are_yaml_without_the_collector() -> None:
     """Editors and linters read them too: a variable in the wrong place would end a flow mapping."""
     for overlay in OVERLAYS:
         assert yaml.safe_load(path(overlay).read_text())
+
+
+def test_the_readme_says_what_goes_with_what_and_lists_every_variable() -> None:
+    text = (path("agent").parent / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)\.yaml` \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE))
+    assert set(rows) == set(OVERLAYS)
+    for one, words in rows.items():
+        named = set(re.findall(r"`(\w+)`", words))
+        others = set(OVERLAYS) - {one}
+        goes = others - named if "every other but" in words else named or others
+        assert goes == {other for other in others if tuple(sorted((one, other))) not in NOT_TOGETHER}, one
+    listed = re.findall(r"^\| `(STACK_\w+)` \| (?:`([^`]*)`|(wanted)|) \| (\w+) \|", text, re.MULTILINE)
+    base: dict[str, str | None] = {}
+    for file in BASE:
+        base |= variables(file)
+    used = {
+        (name, (default or "").replace("[]", ""), "wanted" if default is None else "", overlay)
+        for overlay in OVERLAYS
+        for name, default in variables(path(overlay)).items()
+        if name not in base
+    }
+    assert set(listed) == used

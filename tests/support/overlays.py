@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import shutil
 from contextlib import contextmanager
@@ -22,14 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTOR = ROOT / "collector"
 BASE = (COLLECTOR / "config.yaml", COLLECTOR / "redaction.yaml")
 OVERLAYS = ("agent", "debug", "gateway", "infra", "remote", "secure")
+NOT_TOGETHER = (("agent", "gateway"), ("agent", "remote"), ("debug", "secure"))
 COMBINATIONS = (
-    ("gateway", "infra"),
-    ("debug", "infra"),
-    ("debug", "gateway"),
-    ("gateway", "secure"),
-    ("gateway", "remote"),
-    ("agent", "infra"),
-    ("agent", "secure"),
+    *(pair for pair in itertools.combinations(OVERLAYS, 2) if pair not in NOT_TOGETHER),
     ("gateway", "infra", "remote", "secure"),
 )
 """Overlays that are used together; their order means nothing."""
