@@ -123,12 +123,22 @@ def test_spans_are_counted_before_any_sampling_and_without_those_that_stand_for_
     assert pipelines["traces"]["exporters"] == ["forward/spans"]
     counted, stored = pipelines["traces/span_metrics"], pipelines["traces/store"]
     assert counted["receivers"] == stored["receivers"] == ["forward/spans"]
-    assert (counted["processors"], counted["exporters"]) == (["filter/forced"], ["span_metrics"])
+    assert counted["processors"] == ["filter/forced", "transform/counted"]
+    assert counted["exporters"] == ["span_metrics"]
     assert stored["exporters"] == ["otlp_grpc/tempo"]
     assert pipelines["metrics/spans"]["receivers"] == ["span_metrics"]
     assert pipelines["metrics/spans"]["exporters"] == pipelines["metrics"]["exporters"]
     (condition,) = collector["processors"]["filter/forced"]["traces"]["span"]
     assert condition == f'attributes["{_sampling.FORCED}"] == true'
+
+
+def test_metrics_of_spans_have_the_labels_of_the_catalogue_that_outlive_a_process(collector: dict[str, Any]) -> None:
+    ((statement,),) = [
+        group["statements"] for group in collector["processors"]["transform/counted"]["trace_statements"]
+    ]
+    kept = re.findall(r'"([^"]+)"', statement)
+    assert statement.startswith("keep_keys(attributes, [")
+    assert sorted(kept) == sorted(set(RESOURCE_LABELS) - {"service.instance.id"})
 
 
 def test_a_queue_on_disk_waits_out_a_store_and_sends_no_more_than_it_takes(collector: dict[str, Any]) -> None:
