@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psutil
-import yaml
 
 from otelkit.errors import StackError
 from otelkit.ops import _assets
@@ -326,12 +325,17 @@ def _native_targets(place: Path, state: State, running: set[str]) -> None:
 
     They name the services and ports of Compose. A target without a program is left out: it would be down for ever.
     """
+    import yaml  # noqa: PLC0415  `status` and `down` are quicker without
+
     pins = _assets.pins()  # inside of their network, containers listen on the ports that otelkit ships
     inside = {
         f"{kind.name}:{pins[port]}": (kind.name, port) for kind in _programs.KINDS.values() for port in kind.ports
     }
     for file in sorted((place / "deploy").glob("*/targets/*.yaml")):
-        groups = yaml.safe_load(file.read_text(encoding="utf-8")) or []
+        shipped = file.with_suffix(".compose")  # kept: a program may join later
+        if not shipped.exists():
+            file.rename(shipped)
+        groups = yaml.safe_load(shipped.read_text(encoding="utf-8")) or []
         kept = []
         for group in groups:
             targets = []
