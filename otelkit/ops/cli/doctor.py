@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "wrong, each with its fix. With CMD the service itself is asked: it is started as it is written, tells at its "
         "first configure(), and ends there, before it serves. With --prove a canary is sent as the programs of this "
         "shell would send, and followed through Collector, Prometheus, Tempo, Loki and Grafana's links. Exit code 1 "
-        "where there is an error or a broken hop. All findings and hops: docs/how-to/troubleshoot.md."
+        "where there is an error or a broken hop. All findings and hops: docs/reference/doctor.md."
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     help_ = f"until CMD must have told (default: {_ASKING:g}), or the canary be everywhere (default: {_PROVING:g})"

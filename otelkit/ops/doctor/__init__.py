@@ -112,8 +112,8 @@ KINDS: dict[str, Kind] = {
     "headers-in-clear": _warning("headers, which may hold secrets, go to another host without TLS"),
     "clock-skew": _warning("the clocks here and at the endpoint differ"),
     # Processes
-    "grpc-gevent": _error("gRPC blocks every greenlet of a process with gevent's or eventlet's patches"),
-    "grpc-fork": _warning("gRPC in processes that are forked"),
+    "grpc-gevent": _error("a process with gevent's or eventlet's patches sends by gRPC, which blocks every greenlet"),
+    "grpc-fork": _warning("processes that are forked send by gRPC"),
 }
 """Every finding by its id, in the order in which a report has those of one severity."""
 

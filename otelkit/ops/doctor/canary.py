@@ -33,6 +33,7 @@ METRIC = "otelkit_doctor_canary_seconds"
 
 _SECONDS = 0.042  # what is measured
 _START = 15.0  # seconds that an interpreter may take to start, on top of what sending takes
+_UNHEARD = 0.5  # seconds that sending may take where no endpoint took even an empty request
 _TAIL = 4_096
 
 
@@ -145,7 +146,8 @@ def _sing(report: Path, timeout: float) -> None:
     # Its own process is of no interest to anybody.
     telemetry = otelkit.configure(settings, integrations={"process": False})
     trace_id, spans = _emit(instance)
-    telemetry.shutdown(timeout)
+    heard = any(answer.outcome == "delivered" for answer in answers)
+    telemetry.shutdown(timeout if heard else _UNHEARD)
     told = {
         "instance": instance,
         "resource": {name: str(value) for name, value in telemetry.resource.items()},

@@ -24,6 +24,7 @@ ITEMS: Mapping[str, str] = {"traces": "spans", "metrics": "metric_points", "logs
 
 _SERIES = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_MEMORY = re.compile(r"Refusing data|Resuming normal operation")
 _MOST = 16 * 1024 * 1024
 _LONGEST = 400
 _HIDDEN = frozenset({"debug", "nop"})
@@ -124,14 +125,15 @@ class Log:
         return _clipped(said[-1]) if said else ""
 
     def refusal(self) -> str:
-        """Return what it last said about refusing data for want of memory; "" for nothing."""
-        said = [fields["message"] for fields in self._lines() if "Refusing data" in fields["message"]]
-        return _clipped(said[-1]) if said else ""
+        """Return what it said when it began to refuse data for want of memory; "" where it takes data again."""
+        # Said once, and perhaps long ago.
+        said = [fields["message"] for fields in self._lines(0) if _MEMORY.search(fields["message"])]
+        return _clipped(said[-1]) if said and "Refusing" in said[-1] else ""
 
-    def _lines(self) -> list[dict[str, Any]]:
+    def _lines(self, begin: int | None = None) -> list[dict[str, Any]]:
         """Take the lines apart: time, level, place and message, then one JSON object."""
         with self.path.open("rb") as file:
-            file.seek(self.begin)
+            file.seek(self.begin if begin is None else begin)
             text = file.read(_MOST).decode(errors="replace")
         found = []
         for line in text.splitlines():

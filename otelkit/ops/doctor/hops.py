@@ -30,14 +30,38 @@ if TYPE_CHECKING:
     from otelkit.ops.doctor.collector import Log, Look
     from otelkit.ops.endpoints import Endpoints
     from otelkit.ops.query import Sample, Trace
+    from otelkit.otlp.model import LogRecord
 
 State = Literal["ok", "broken", "unseen", "skipped"]
+
+HOPS: dict[str, str] = {
+    "exports": "the process sends traces, metrics and logs by OTLP",
+    "endpoint": "each endpoint takes an empty request",
+    "acknowledged": "each item was acknowledged, none refused",
+    "accepted": "the Collector counts at least as many as were acknowledged",
+    "sent traces": "each exporter of traces in the Collector sent some since the canary began",
+    "sent metrics": "the same for metrics",
+    "sent logs": "the same for logs",
+    "trace": "Tempo has the trace by its id, with all of its spans",
+    "series": "Prometheus has the series of the histogram",
+    "labels": "the series has the labels that dashboards and alerts select by",
+    "exemplar": "its exemplar names the trace",
+    "record": "Loki has the record by the trace's id, under the service's name",
+    correlation.EXEMPLAR_TO_TRACE: "the link of an exemplar, followed as Grafana does, opens the trace",
+    correlation.TRACE_TO_LOGS: "the query of the link finds the trace's records, and no others",
+    correlation.LOG_TO_TRACE: "the derived field of a record opens the trace",
+    correlation.TRACE_TO_METRICS: "each query of the link has a value; once for each query",
+    correlation.SERVICE_GRAPH: "the service graph has an edge for the canary's call to itself",
+    "grafana": "Grafana answers, and reaches its data sources by their health checks",
+}
+"""Every hop, and what makes it `ok`; in the order of the way."""
 
 _SIGNALS = ("traces", "metrics", "logs")
 _ITEMS = {"traces": "span", "metrics": "point", "logs": "record"}
 _STORES = {"traces": "Tempo", "metrics": "Prometheus", "logs": "Loki"}
 _SENDING = 10.0  # seconds that the canary's process may take to hand everything over
 _PAUSE = 0.2
+_PATIENCE = 5.0  # seconds in which an exporter that failed may come round, where its store answers
 _AT_ONCE = (correlation.EXEMPLAR_TO_TRACE, correlation.TRACE_TO_LOGS, correlation.LOG_TO_TRACE)
 """Links that have nothing to wait for once the stores have trace, record and exemplar."""
 
@@ -203,6 +227,9 @@ class _Walk:
             except _UnseenError as error:
                 what, cause, fix = error.args
                 hop = Hop(id=id_, state="unseen", what=what, cause=cause, fix=fix)
+            except QueryError as error:  # refused, or gone since it answered
+                fix = f"look into the log of {error.backend}"
+                hop = Hop(id=id_, state="broken", what=HOPS[id_], cause=str(error), fix=fix)
         if hop.state != "ok":
             self.missing.add(id_)
         return hop
@@ -300,11 +327,13 @@ class _Walk:
     def _handed_on(self, signal: str) -> str:
         what = f"the Collector sends {signal} on"
         names = self._see(what).exporters(signal)
+        began = time.monotonic()
         while True:
             open_ = [name for name in names if not self._more("otelcol_exporter_sent_", [signal], exporter=name)]
             if names and not open_:
                 return f"by {_listed(names)}"
-            broken = self._stuck(signal, open_[0] if open_ else "")
+            hopeless = time.monotonic() - began > min(_PATIENCE, self._remaining())
+            broken = self._stuck(signal, open_[0] if open_ else "", hopeless=hopeless)
             if broken is not None:
                 raise _BrokenError(what, *broken, signal)
             if not self._remaining():
@@ -312,8 +341,14 @@ class _Walk:
                 raise _BrokenError(what, f"{_listed(open_) or 'no exporter'} sent nothing", fix, signal)
             time.sleep(_PAUSE)
 
-    def _stuck(self, signal: str, exporter: str) -> tuple[str, str] | None:
-        """Say why an exporter cannot send, and what to do; None while nothing speaks against it."""
+    def _stuck(self, signal: str, exporter: str, *, hopeless: bool) -> tuple[str, str] | None:
+        """Say why an exporter cannot send, and what to do; None while it may still come round.
+
+        Args:
+            signal: What it exports.
+            exporter: Its name; "" where there is none.
+            hopeless: Whether it had time to try again.
+        """
         error = self.log.error(signal) if self.log else ""
         refused = self._more("otelcol_exporter_send_failed_", [signal], exporter=exporter)
         full = self._more("otelcol_exporter_enqueue_failed_", [signal], exporter=exporter)
@@ -323,7 +358,7 @@ class _Walk:
         if full:
             fix = f"see why {_STORES[signal]} takes nothing, or give the queue more room (STACK_COLLECTOR_QUEUE_BYTES)"
             return f"{exporter}: its queue is full, {full:g} {signal} were refused. {error}", fix
-        if error or refused:
+        if refused or (error and (silent or hopeless)):
             cause = f"{exporter}: {error}" if error else f"{exporter} gave {_some(round(refused), _ITEMS[signal])} up"
             return cause, self._mend(signal, exporter, error, silent)
         if waiting and silent:
@@ -342,11 +377,20 @@ class _Walk:
                 return fix.format(store=store, exporter=exporter)
         if silent or backend is None:
             return f"start {store}, or correct the endpoint of {exporter}; its log tells why it does not answer"
-        return f"{store} answers at {backend.shown_url}: correct the endpoint of {exporter} in the Collector's file"
+        where = f"{store} answers at {backend.shown_url}"
+        return f"{where}: correct the endpoint of {exporter}, unless {store} was started just now"
 
     # -- the stores
 
-    def _ask(self, name: str, what: str, ask: Callable[[], Any], until: Callable[[Any], object]) -> Any:
+    def _ask(
+        self,
+        name: str,
+        what: str,
+        ask: Callable[[], Any],
+        until: Callable[[Any], object],
+        *,
+        patience: float | None = None,
+    ) -> Any:
         """Ask a store until its answer will do; None where it does not in time.
 
         Raises:
@@ -357,7 +401,7 @@ class _Walk:
         if silent:
             raise _BrokenError(what, silent, f"start {name}, or name its address: --{name.lower()} URL", signal)
         try:
-            return wait_for(ask, until, self._remaining(), interval=_PAUSE)
+            return wait_for(ask, until, self._remaining() if patience is None else patience, interval=_PAUSE)
         except TimeoutError:
             return None
         except QueryError as error:
@@ -386,11 +430,13 @@ class _Walk:
     def _series(self, query: Lgtm, sent: Sent) -> str:
         what = f"Prometheus has {canary.METRIC}"
         _named(self.where.prometheus, what, "--prometheus")
-        samples = self._ask("Prometheus", what, lambda: self._samples(query, sent), bool)
+        temporality = sent.settings["temporality"]
+        deltas = temporality.value != "cumulative"
+        patience = _PATIENCE if deltas else self._remaining()
+        samples = self._ask("Prometheus", what, lambda: self._samples(query, sent), bool, patience=patience)
         if samples:
             return f"Prometheus has it, {_some(len(samples), 'series')}"
-        temporality = sent.settings["temporality"]
-        if temporality.value != "cumulative":
+        if deltas:
             fix = f"unset {temporality.origin}, or start Prometheus with --enable-feature=otlp-deltatocumulative"
             cause = f"{temporality.origin} is {temporality.value}; Prometheus drops that"
             raise _BrokenError(what, cause, fix, "metrics")
@@ -423,11 +469,10 @@ class _Walk:
             found = query.exemplars(f"{canary.METRIC}_bucket", labels) or query.exemplars(canary.METRIC, labels)
             return [exemplar.trace_id for exemplar in found]
 
-        flags = query.prometheus.backend.ask("/api/v1/status/flags", {}, lambda answer: dict(answer["data"]))
         chosen = sent.settings["exemplar_filter"]
         if chosen.value == "always_off":
             raise _BrokenError(what, f"{chosen.origin} is always_off", f"unset {chosen.origin}")
-        if "exemplar-storage" not in flags.get("enable-feature", ""):
+        if "exemplar-storage" not in _features(query):
             cause = "Prometheus runs without the feature exemplar-storage"
             raise _BrokenError(what, cause, "start Prometheus with --enable-feature=exemplar-storage")
         found = self._ask("Prometheus", what, ask, lambda traces: sent.trace_id in traces)
@@ -439,12 +484,12 @@ class _Walk:
     def _record(self, query: Lgtm, sent: Sent) -> str:
         what = "Loki has the record, with its trace id"
         _named(self.where.loki, what, "--loki")
-        found = self._ask("Loki", what, lambda: query.logs(trace_id=sent.trace_id), bool)
+        found = self._ask("Loki", what, lambda: query.logs(trace_id=sent.trace_id) or _elsewhere(query, sent), bool)
         if not found:
             fix = "look for a filter in the Collector's pipeline of logs, and into the log of Loki"
             raise _BrokenError(what, "Loki answers, and does not have it", fix, "logs")
         if found[0].service != canary.SERVICE:
-            cause = f"Loki has it with service_name={found[0].service!r}: service.name is no index label there"
+            cause = "Loki has the record, and service.name is no index label there"
             fix = "add service.name to limits_config.otlp_config.resource_attributes in loki.yaml, action index_label"
             raise _BrokenError(what, cause, fix)
         return f"Loki has {_some(len(found), 'record')} of the trace"
@@ -523,6 +568,10 @@ _MENDS = (
     (r"\b40[13]\b|unauth|permission.?denied", "give {exporter} the credentials that {store} wants"),
     (r"x509|certificate|tls:", "correct `tls` of {exporter}: the authority's file, or plain text"),
     (
+        r"at least one label pair",
+        "give Loki an index label: service.name in limits_config.otlp_config.resource_attributes of loki.yaml",
+    ),
+    (
         r"limit|exceed|too (?:long|large|many|old|far)|maximum|larger than|\b413\b|\b429\b",
         "raise the limit that {store} names, in its configuration; or send it less",
     ),
@@ -545,6 +594,22 @@ _LINKS = {
 def _query(where: Where) -> Lgtm:
     nobody = "http://localhost:9"  # never asked: its hops are left out
     return Lgtm.at(prometheus=where.prometheus or nobody, tempo=where.tempo or nobody, loki=where.loki or nobody)
+
+
+def _features(query: Lgtm) -> str:
+    """What Prometheus was started with; a store that is like it, and does not tell, is given credit."""
+    try:
+        told = query.prometheus.backend.ask("/api/v1/status/flags", {}, lambda answer: answer["data"]["enable-feature"])
+    except QueryError:
+        return "exemplar-storage"
+    return str(told)
+
+
+def _elsewhere(query: Lgtm, sent: Sent) -> tuple[LogRecord, ...]:
+    """Look for the record under whatever labels Loki has."""
+    labels = query.loki.backend.ask("/loki/api/v1/labels", {}, lambda answer: list(answer.get("data") or ()))
+    selectors = (f'{{{label}=~".+"}} | trace_id="{sent.trace_id}"' for label in labels if not label.startswith("__"))
+    return next((found for selector in selectors if (found := query.loki.query(selector))), ())
 
 
 def _named(url: str, what: str, option: str) -> None:

@@ -27,7 +27,7 @@ _LONGEST = 72
 
 
 def document(told: Told | None, findings: Sequence[Finding], command: Sequence[str]) -> dict[str, Any]:
-    """Return the answer of `otelkit doctor --json`; its keys are described in docs/how-to/troubleshoot.md."""
+    """Return the answer of `otelkit doctor --json`; its keys are described in docs/reference/doctor.md."""
     about = asdict(told) if told is not None else {}
     return {
         "ok": not any(finding.severity == "error" for finding in findings),
@@ -71,7 +71,7 @@ def show_proof(console: Console, proof: Proof) -> None:
 
 
 def proof_document(proof: Proof) -> dict[str, Any]:
-    """Return the answer of `otelkit doctor --prove --json`; described in docs/how-to/troubleshoot.md."""
+    """Return the answer of `otelkit doctor --prove --json`; described in docs/reference/doctor.md."""
     return {
         "ok": proof.broken is None,
         "broken": proof.broken.id if proof.broken else None,
