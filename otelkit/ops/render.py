@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 from otelkit._resolution import fed_by
@@ -164,7 +165,10 @@ def render_redaction_reference() -> str:
 
 
 def _render_service_board() -> str:
-    from otelkit.ops._board_json import render_service_board  # noqa: PLC0415  loads Grafana's SDK, which only this needs
+    with warnings.catch_warnings():
+        # Grafana's SDK would rather write the second version of boards, which Grafana reads from no plain file.
+        warnings.filterwarnings("ignore", "Prefer using dashboardv2", DeprecationWarning)
+        from otelkit.ops._board_json import render_service_board  # noqa: PLC0415  five megabytes that only this needs
 
     return render_service_board()
 

@@ -150,12 +150,59 @@ def test_search(store: Store, query: Lgtm) -> None:
     (found,) = query.traces(service="shop", window=WINDOW, limit=5)
     assert store.asked[0] == (
         "/api/search",
-        {"q": '{resource.service.name="shop"}', "start": "1000000000", "end": "1000000011", "limit": "5"},
+        {
+            "q": '{resource.service.name="shop"} with (most_recent=true)',
+            "start": "1000000000",
+            "end": "1000000011",
+            "limit": "5",
+        },
     )
     assert (found.trace_id, found.root_service) == ("de3cfe8b2aaa2675307fda1bc8e9703b", "shop")
     assert (found.root_name, found.duration_ns) == ("GET /orders/{order_id}", 19_000_000)
     query.traces()
-    assert store.parameters["q"] == "{}"
+    assert store.parameters["q"] == "{} with (most_recent=true)"
+    query.traces(service='a "shop"', kind="SERVER")
+    assert store.parameters["q"] == r'{resource.service.name="a \"shop\"" && kind=server} with (most_recent=true)'
+
+
+def test_numbers_over_time(store: Store, query: Lgtm) -> None:
+    rows = [{"metric": {"le": "1"}, "values": [[1.5, "2"], [16.5, "NaN"]]}]
+    store.body = json.dumps({"data": {"resultType": "matrix", "result": rows}}).encode()
+    for ask, path in (
+        (query.prometheus.range, "/api/v1/query_range"),
+        (query.loki.range, "/loki/api/v1/query_range"),
+    ):
+        (series,) = ask("x", WINDOW, 15.0)
+        assert series.labels == {"le": "1"}
+        assert [(time, repr(value)) for time, value in series.points] == [
+            (1_500_000_000, "2.0"),
+            (16_500_000_000, "nan"),
+        ]
+        asked = {"query": "x", "start": "1000000000.000000001", "end": "1000000010.000000002", "step": "15"}
+        assert store.asked[-1] == (path, asked)
+
+
+def test_a_moment_is_no_stretch_of_time(store: Store, query: Lgtm) -> None:
+    store.answer("prometheus_vector.json")
+    with pytest.raises(QueryError, match="numbers over time were expected, not vector"):
+        query.prometheus.range("x")
+
+
+def test_values_of_a_label(store: Store, query: Lgtm) -> None:
+    store.body = json.dumps({"data": ["api", "worker"]}).encode()
+    assert query.prometheus.label_values("service_name", 'up{job="x"}', WINDOW) == ("api", "worker")
+    times = {"start": "1000000000.000000001", "end": "1000000010.000000002"}
+    assert store.asked[-1] == ("/api/v1/label/service_name/values", {**times, "match[]": 'up{job="x"}'})
+    query.prometheus.label_values("a/b")
+    assert store.asked[-1][0] == "/api/v1/label/a%2Fb/values"
+
+
+def test_lines_keep_the_names_that_loki_gave_them(store: Store, query: Lgtm) -> None:
+    store.answer("loki_streams.json")
+    lines = query.loki.lines('{service_name="shop"}', WINDOW)
+    assert [line.time_ns for line in lines] == sorted(line.time_ns for line in lines)
+    assert {"service_name", "trace_id"} <= set(lines[0].labels)
+    assert lines[0].text == query.loki.query('{service_name="shop"}', WINDOW)[0].body
 
 
 def test_log_records(store: Store, query: Lgtm) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = ("run", "doctor", "stack", "render")
+_COMMANDS = ("run", "doctor", "stack", "trace", "render")
 
 
 class _Command(Protocol):

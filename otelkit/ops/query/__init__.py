@@ -15,7 +15,7 @@ from otelkit.errors import QueryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from otelkit.otlp.model import LogRecord, Span
+    from otelkit.otlp.model import LogRecord, Span, SpanKind
 
 T = TypeVar("T")
 
@@ -130,8 +130,10 @@ class Query(Protocol):
     def trace(self, trace_id: str) -> Trace | None:
         """Return a trace, or None while nothing of it is stored. `ValueError` unless the id is 1 to 32 hex digits."""
 
-    def traces(self, *, service: str = "", window: Window | None = None, limit: int = 20) -> tuple[TraceSummary, ...]:
-        """Return traces, newest first: those a service took part in, or all."""
+    def traces(
+        self, *, service: str = "", kind: SpanKind | None = None, window: Window | None = None, limit: int = 20
+    ) -> tuple[TraceSummary, ...]:
+        """Return the newest traces, newest first: those with a span of the service and of the kind, where given."""
 
     def logs(
         self, *, trace_id: str = "", service: str = "", window: Window | None = None, limit: int = 1000

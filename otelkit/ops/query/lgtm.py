@@ -22,36 +22,59 @@ from otelkit.otlp.model import LogRecord, Scope
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from otelkit.otlp.model import SpanKind
+
 _SECOND = 1_000_000_000
 _MILLISECOND = 1_000_000
 _HOUR = 3600.0
 _TRACE_ID = re.compile("[0-9a-fA-F]{1,32}")
 
 # Loki writes dots as underscores, which cannot be undone in general: these are the names that a reader of our own
-# records looks for.
+# records looks for, and those of the resource, which are the same on every record.
 RESTORED = {
     name.replace(".", "_"): name
     for name in (
+        "container.id",
         "container.name",
         "deployment.environment.name",
         "exception.message",
         "exception.stacktrace",
         "exception.type",
+        "host.arch",
+        "host.id",
+        "host.name",
+        "host.type",
+        "http.request.body.size",
         "http.request.method",
+        "http.response.body.size",
         "http.response.status_code",
         "http.route",
         "k8s.cluster.name",
         "k8s.namespace.name",
+        "os.type",
+        "os.version",
+        "process.command",
+        "process.command_args",
+        "process.executable.name",
+        "process.executable.path",
+        "process.owner",
+        "process.pid",
+        "process.runtime.description",
+        "process.runtime.name",
+        "process.runtime.version",
         "service.instance.id",
         "service.name",
         "service.namespace",
         "service.version",
+        "telemetry.distro.name",
+        "telemetry.distro.version",
         "telemetry.sdk.language",
         "telemetry.sdk.name",
         "telemetry.sdk.version",
         "url.path",
     )
 }
+_RESOURCE = ("container.", "deployment.", "host.", "k8s.", "os.", "process.", "service.", "telemetry.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,10 +246,14 @@ class Lgtm(Query):
         """See `Query.trace`."""
         return self.tempo.trace(trace_id)
 
-    def traces(self, *, service: str = "", window: Window | None = None, limit: int = 20) -> tuple[TraceSummary, ...]:
+    def traces(
+        self, *, service: str = "", kind: SpanKind | None = None, window: Window | None = None, limit: int = 20
+    ) -> tuple[TraceSummary, ...]:
         """See `Query.traces`."""
-        traceql = f"{{resource.service.name={_quoted(service)}}}" if service else "{}"
-        return self.tempo.search(traceql, window, limit)
+        wanted = [f"resource.service.name={_quoted(service)}"] if service else []
+        wanted += [f"kind={kind.lower()}"] if kind else []
+        # Of more traces than `limit` Tempo returns whichever it comes upon first, unless it is told.
+        return self.tempo.search(f"{{{' && '.join(wanted)}}} with (most_recent=true)", window, limit)
 
     def logs(
         self, *, trace_id: str = "", service: str = "", window: Window | None = None, limit: int = 1000
@@ -383,4 +410,4 @@ def _record(line: Line) -> LogRecord:
 
 
 def _of_resource(name: str) -> bool:
-    return name.startswith(("container.", "deployment.", "k8s.", "service.", "telemetry."))
+    return name.startswith(_RESOURCE)
