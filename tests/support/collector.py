@@ -5,10 +5,12 @@ What comes out of the Collector is then decoded and compared by the test itself;
 
 from __future__ import annotations
 
+import http.client
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 LANE = "collector"
+
+_ANSWERS = 30.0  # seconds
 
 
 class Running(NamedTuple):
@@ -89,3 +93,19 @@ def running(
             f"http://{HOST}:{ports['STACK_OTLP_HTTP_PORT']}",
             f"http://{HOST}:{ports['STACK_COLLECTOR_METRICS_PORT']}/metrics",
         )
+
+
+def post(endpoint: str, signal: str, body: bytes) -> int:
+    """Send one request of OTLP over HTTP, once, and return the status of its answer.
+
+    Args:
+        endpoint: Base URL of the receiver.
+        signal: "traces", "metrics" or "logs".
+        body: The request, as protobuf.
+    """
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=_ANSWERS)
+    try:
+        connection.request("POST", f"/v1/{signal}", body, {"content-type": "application/x-protobuf"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
