@@ -184,6 +184,12 @@ def run_folder(session: nox.Session, name: str, *requirements: str, options: tup
     pytest(session, str(ROOT / "tests" / name), *options, *session.posargs)
 
 
+def run_outages(session: nox.Session) -> None:
+    """Run the outage tests in an environment that is made and left, with the arguments that the caller gave."""
+    session.run("python", "-m", "outages", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
+    refuse_skipped(session)
+
+
 def add_other_distro(session: nox.Session) -> None:
     """Put another distro into a folder of its own, which a test may set before the installed packages."""
     folder = Path(session.create_tmp()).resolve() / "other-distro"
@@ -254,8 +260,19 @@ def celery(session: nox.Session) -> None:
 @nox.session(requires=["wheel"])
 @lane
 def e2e(session: nox.Session) -> None:
-    """Test through the real Collector, Prometheus, Tempo and Loki."""
+    """Test through the real Collector, Prometheus, Tempo and Loki, and take each of them away for some seconds."""
     run_folder(session, "e2e")
+    if not session.posargs:
+        run_outages(session)
+
+
+@nox.session(default=False, requires=["wheel"])
+@lane
+def outages(session: nox.Session) -> None:
+    """Take stores and the Collector away under load: 6 minutes with `-- --full`, `-- Tempo` chooses."""
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
+    leave_checkout(session)
+    run_outages(session)
 
 
 @nox.session(requires=["wheel"])
@@ -307,7 +324,7 @@ def collector(session: nox.Session) -> None:
     session.run("python", "-m", "distribution", str(folder), *session.posargs, env=tests)
     program = folder / "bin" / "otelcol-contrib"
     session.log(f"the slim Collector has {program.stat().st_size / 1e6:.0f} MB: {program}")
-    session.env["PATH"] = os.pathsep.join((str(program.parent), os.environ["PATH"]))
+    session.env.update({"PATH": os.pathsep.join((str(program.parent), os.environ["PATH"])), "OVERLAYS": "all"})
     names = ("contract/test_collector_programs.py", *(f"integration/test_overlays_{name}.py" for name in OVERLAYS))
     pytest(session, *(str(ROOT / "tests" / name) for name in names))
 

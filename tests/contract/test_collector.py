@@ -149,7 +149,8 @@ def test_a_queue_on_disk_waits_out_a_store_and_sends_no_more_than_it_takes(colle
         assert queue["batch"]["min_size"] < queue["batch"]["max_size"] < GRPC_LIMIT
         assert queue["queue_size"] > 64 * queue["batch"]["max_size"]
         assert exporter["retry_on_failure"]["max_elapsed_time"] == "0s"
-    assert collector["exporters"]["otlp_http/prometheus"]["sending_queue"]["num_consumers"] == 1
+    for exporter in ("otlp_http/prometheus", "otlp_grpc/tempo"):
+        assert collector["exporters"][exporter]["sending_queue"]["num_consumers"] == 1
 
 
 def test_components_have_the_names_that_stay(collector: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from support.shop_services import Shop
 
 LANE = "e2e"
+_LAST_LINES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +58,15 @@ def shop(
     namespace = "shop" if mode == "explicit" else folder.name
     with running_shop(mode, otlp=running.otlp_http, redis=redis, folder=folder, namespace=namespace) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def last_lines(pytestconfig: pytest.Config) -> list[str]:
+    """What a test found that people want to read: the run prints it at its end."""
+    return pytestconfig.stash.setdefault(_LAST_LINES, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests left for it."""
+    for line in terminalreporter.config.stash.get(_LAST_LINES, []):
+        terminalreporter.write_line(line)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faults.bench import KITS
 from faults.table import CELLS
+from outages import page as outages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -191,7 +192,7 @@ def render(stored: Mapping[str, Any]) -> str:
                 )
                 parts.append(_LINE.format(cell.name, *shown))
         parts.append("")
-    return "\n".join([*parts, _LIMITS])
+    return "\n".join([*parts, outages.section(), _LIMITS])
 
 
 _LINE = "| {} | {} | {} | {} |"
