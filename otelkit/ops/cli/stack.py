@@ -87,11 +87,13 @@ class _Terminal:
 
     def __init__(self) -> None:
         self._asked: list[int] = []
+        self._heard: list[int] = []
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
             # Ignored by whoever started this (nohup, a shell's background job): so it stays.
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda number, _frame: self._asked.append(number))
+                self._heard.append(number)
         from rich.console import Console  # noqa: PLC0415  after the signals: it takes a while to load
 
         self._console = Console(highlight=False, soft_wrap=True)
@@ -104,7 +106,10 @@ class _Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give the terminal's line back."""
+        """Give the terminal's line back. What is done is done: a signal after the last look changes nothing."""
+        for number in self._heard:
+            # Ignored, because Python gives handlers up as it ends, and the exit code would tell of a signal.
+            signal.signal(number, signal.SIG_IGN)
         self._status.stop()
 
     @property
