@@ -7,10 +7,11 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from otelkit.ops._markdown import code, sentence
 from otelkit.ops.cli import main
-from otelkit.ops.doctor import KINDS, report
+from otelkit.ops.doctor import KINDS, canary, report
 from otelkit.ops.doctor.hops import HOPS, Hop, Proof
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,13 @@ def test_every_key_of_the_documents_has_its_row() -> None:
     table = rows("Key of `otelkit doctor --prove --json`")
     assert {word for row in table for word in re.findall(r"`(\w+)`", row[0])} == set(document)
     assert set(re.findall(r"`(\w+)`", table[-1][1])) == set(document["hops"][0])
+
+
+def test_the_gateway_keeps_the_canary() -> None:
+    overlay = yaml.safe_load((ROOT / "collector/overlays/gateway.yaml").read_text(encoding="utf-8"))
+    policies = overlay["processors"]["tail_sampling"]["policies"]
+    wanted = {"key": "service.name", "values": [canary.SERVICE]}
+    assert [each["string_attribute"] for each in policies if each["type"] == "string_attribute"] == [wanted]
 
 
 def test_every_option_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,9 @@ def _prove(options: argparse.Namespace) -> int:
         if not options.json:
             report.show_hop(console, hop)
 
-    proof = hops.prove(where, stack=running, timeout=options.timeout or _PROVING, tell=tell)
+    waits = console.status("a canary is on its way") if console.is_terminal and not options.json else nullcontext()
+    with waits:
+        proof = hops.prove(where, stack=running, timeout=options.timeout or _PROVING, tell=tell)
     if options.json:
         print(json.dumps(report.proof_document(proof), indent=2))
     else:

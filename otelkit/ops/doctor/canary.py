@@ -141,10 +141,16 @@ def _sing(report: Path, timeout: float) -> None:
     from otelkit.redact import Redactor  # noqa: PLC0415  the same
 
     instance = uuid.uuid4().hex
-    settings = otelkit.Settings(service_name=SERVICE, service_instance_id=instance, sampler="always_on")
+    settings = otelkit.Settings(
+        service_name=SERVICE,
+        service_instance_id=instance,
+        sampler="always_on",
+        disabled_instrumentations=frozenset(
+            {"*"}
+        ),  # it uses no library, and what its process measures is of no interest
+    )
     answers = _telling.ask(settings)
-    # Its own process is of no interest to anybody.
-    telemetry = otelkit.configure(settings, integrations={"process": False})
+    telemetry = otelkit.configure(settings)
     trace_id, spans = _emit(instance)
     heard = any(answer.outcome == "delivered" for answer in answers)
     telemetry.shutdown(timeout if heard else _UNHEARD)

@@ -48,7 +48,7 @@ def show(console: Console, told: Told | None, findings: Sequence[Finding], comma
 def show_hop(console: Console, hop: Hop) -> None:
     """Print one hop of `otelkit doctor --prove`, as soon as it is decided."""
     at = "" if hop.seconds is None else f"{hop.seconds:.2f} s"
-    head = Text.assemble((f"{hop.state:<8}", _STATES[hop.state]), f"{at:>8}  ", (f"{hop.id:<20}  ", "bold"), hop.what)
+    head = Text.assemble((f"{hop.state:<8}", _STATES[hop.state]), f"{at:>8}  ", (f"{hop.id:<33}  ", "bold"), hop.what)
     console.print(head, soft_wrap=True)
     for name, line in (("cause", hop.cause), ("fix", hop.fix)):
         if line:
