@@ -100,13 +100,18 @@ def around(trace: Trace) -> Window:
 
 
 def missing(trace: Trace) -> tuple[str, ...]:
-    """Name what a trace must have and lacks: a span that others name as their parent, a run of what was published."""
+    """Name what a trace must have and lacks: a span that others name as their parent, a run for each published message.
+
+    A retry is published from within the run that failed, but its own run stands below the first publish: so runs are
+    counted, and the messages that nothing stands below are named.
+    """
     known = {span.span_id for span in trace.spans}
     orphans = [f"the caller of {span.name}" for span in trace.spans if span.parent_span_id not in {"", *known}]
-    answered = {span.parent_span_id for span in trace.spans if span.kind == "CONSUMER"}
-    answered |= {link.span_id for span in trace.spans for link in span.links}
-    published = [span for span in trace.spans if span.kind == "PRODUCER" and span.span_id not in answered]
-    return (*orphans, *(f"the run of {span.name}" for span in published))
+    parents = {span.parent_span_id for span in trace.spans}
+    published = [span for span in trace.spans if span.kind == "PRODUCER"]
+    lacking = len(published) - sum(span.kind == "CONSUMER" for span in trace.spans)
+    waiting = [span for span in published if span.span_id not in parents]
+    return (*orphans, *(f"the run of {span.name}" for span in waiting[-lacking:] if lacking > 0))
 
 
 def _spans(query: Query, trace_id: str) -> int:
