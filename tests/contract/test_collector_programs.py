@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,10 @@ PROGRAMS = {
     "tempo": ("tempo",),
     "loki": ("loki",),
 }
-SETS = [(), *((name,) for name in overlays.OVERLAYS), *overlays.COMBINATIONS]
+SINGLE = [(), *((name,) for name in overlays.OVERLAYS)]
+# A Collector reads its rules of redaction for a second or two: the rest is for `nox -s collector`.
+ALL = os.environ.get("OVERLAYS") == "all"
+SETS = [*SINGLE, *overlays.WIDE, *(overlays.PAIRS if ALL else ())]
 WANTED = [(overlay, name) for overlay, names in overlays.WANTED.items() for name in names]
 # The Collector traces itself only where it is told to; that zpages then has no spans to show, it calls a warning.
 EXPECTED = "zPages span processor registration is not available"
@@ -107,27 +111,38 @@ def _doubts(printed: str) -> list[str]:
     return [line for line in start.splitlines() if "\tinfo\t" not in line and EXPECTED not in line]
 
 
-@pytest.mark.parametrize("chosen", SETS, ids=lambda chosen: "+".join(chosen) or "base")
-def test_the_collector_takes_every_overlay_and_starts_without_a_warning(
+def _without_rules(folder: Path, *chosen: str) -> list[str]:
+    """Return the options for overlays without the rules of redaction."""
+    last = folder / "last.yaml"
+    last.write_text(yaml.safe_dump(overlays.NO_RULES))
+    return [f"--config={file}" for file in (*overlays.BASE, *map(overlays.path, chosen), last)]
+
+
+@pytest.mark.parametrize("chosen", SETS if ALL else overlays.WIDE, ids=lambda chosen: "+".join(chosen) or "base")
+def test_the_collector_accepts_overlays_without_a_word(
     chosen: tuple[str, ...], variables: Mapping[str, str], tmp_path: Path
 ) -> None:
-    program = str(overlays.program())
     files = [f"--config={file}" for file in (*overlays.BASE, *map(overlays.path, chosen))]
     environment = {"STACK_COLLECTOR_DATA": str(tmp_path), **variables}
-    judged = run([program, "validate", *files], folder=tmp_path, env=environment, name="validate")
+    judged = run([str(overlays.program()), "validate", *files], folder=tmp_path, env=environment)
     assert (judged.returncode, judged.stdout + judged.stderr) == (0, "")
-    with overlays.collector(tmp_path, *chosen, variables=variables) as collector:
+
+
+@pytest.mark.parametrize("chosen", SETS, ids=lambda chosen: "+".join(chosen) or "base")
+def test_the_collector_starts_with_overlays_and_has_no_doubts(
+    chosen: tuple[str, ...], variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    with overlays.collector(tmp_path, *chosen, variables=variables, rules=True) as collector:
         assert http_get(collector.health).status == 200
         assert _doubts(collector.process.stderr) == []
 
 
 def test_a_name_that_is_deprecated_would_be_found(variables: Mapping[str, str], tmp_path: Path) -> None:
-    older = tmp_path / "older.yaml"
     pipelines = {
         "traces/older": {"receivers": ["otlp"], "exporters": ["spanmetrics"]},
         "metrics/older": {"receivers": ["spanmetrics"], "exporters": ["otlp_http/prometheus"]},
     }
-    older.write_text(yaml.safe_dump({"connectors": {"spanmetrics": {}}, "service": {"pipelines": pipelines}}))
+    older = {"connectors": {"spanmetrics": {}}, "service": {"pipelines": pipelines}}
     with overlays.collector(tmp_path, variables=variables, more=older) as collector:
         assert any("deprecated" in line for line in _doubts(collector.process.stderr))
 
@@ -137,15 +152,16 @@ def test_a_variable_without_a_default_that_is_not_set_is_refused(
     overlay: str, left_out: str, variables: Mapping[str, str], tmp_path: Path
 ) -> None:
     environment: dict[str, str | None] = {"STACK_COLLECTOR_DATA": str(tmp_path), **variables, left_out: None}
-    files = [f"--config={file}" for file in (*overlays.BASE, overlays.path(overlay))]
+    files = _without_rules(tmp_path, overlay)
     judged = run([str(overlays.program()), "validate", *files], folder=tmp_path, env=environment)
     assert judged.returncode != 0
+    assert "redaction" not in judged.stderr
 
 
 def test_the_collector_refuses_to_start_where_debug_takes_the_authenticator_away(
     variables: Mapping[str, str], tmp_path: Path
 ) -> None:
-    files = [f"--config={file}" for file in (*overlays.BASE, *map(overlays.path, ("secure", "debug")))]
+    files = _without_rules(tmp_path, "secure", "debug")
     environment = {**overlays.free_ports(), "STACK_COLLECTOR_DATA": str(tmp_path), **variables}
     started = run([str(overlays.program()), *files], folder=tmp_path, env=environment)
     assert started.returncode != 0

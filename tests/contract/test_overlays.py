@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from otelkit.ops import _assets
-from support.overlays import BASE, COMBINATIONS, NOT_TOGETHER, OVERLAYS, VARIABLE, WANTED, load, merged, path, variables
+from support.overlays import BASE, NOT_TOGETHER, OVERLAYS, PAIRS, VARIABLE, WANTED, WIDE, load, merged, path, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ STORES = {"otlp_grpc/tempo", "otlp_http/prometheus", "otlp_http/loki"}
 LEFT_OUT: dict[str, set[str]] = {"agent": STORES | {"filter/forced", "transform/counted"}, "remote": STORES}
 GRPC_LIMIT = 4 * 1024 * 1024
 RULE = "Maps are merged, lists are REPLACED by the last file that has\n# them"
-SETS = [(name,) for name in OVERLAYS] + list(COMBINATIONS)
+SETS = [*((name,) for name in OVERLAYS), *PAIRS, *WIDE]
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 every_set = pytest.mark.parametrize("overlays", SETS, ids="+".join)

@@ -140,6 +140,7 @@ def test_errors_slow_traces_and_a_share_are_kept_and_all_are_counted(tmp_path: P
 
 
 def test_a_gateway_that_is_stopped_decides_first(tmp_path: Path) -> None:
+    """What it keeps is then in the store, or in the queue on disk, and sent at the next start."""
     with Receiver(grpc_port=0) as store:
         variables = {"STACK_GATEWAY_WAIT": "1h", "STACK_GATEWAY_SHARE": "0"}
         with overlays.collector(tmp_path, "gateway", variables=variables, store=store) as gateway:
@@ -149,6 +150,8 @@ def test_a_gateway_that_is_stopped_decides_first(tmp_path: Path) -> None:
             assert store.spans() == []
             gateway.process.signal(signal.SIGTERM)
             assert gateway.process.wait(within=30) == 0
+        with overlays.collector(tmp_path, "gateway", variables=variables, store=store):
+            wait_until(store.spans, within=30, what="what was kept")
         assert traces(store) == {error: 2}
 
 

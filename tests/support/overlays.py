@@ -24,17 +24,20 @@ COLLECTOR = ROOT / "collector"
 BASE = (COLLECTOR / "config.yaml", COLLECTOR / "redaction.yaml")
 OVERLAYS = ("agent", "debug", "gateway", "infra", "remote", "secure")
 NOT_TOGETHER = (("agent", "gateway"), ("agent", "remote"), ("debug", "secure"))
-COMBINATIONS = (
-    *(pair for pair in itertools.combinations(OVERLAYS, 2) if pair not in NOT_TOGETHER),
-    ("gateway", "infra", "remote", "secure"),
-)
-"""Overlays that are used together; their order means nothing."""
+PAIRS = tuple(pair for pair in itertools.combinations(OVERLAYS, 2) if pair not in NOT_TOGETHER)
+WIDE = (("gateway", "infra", "remote", "secure"), ("agent", "infra", "secure"), ("debug", "gateway", "infra", "remote"))
+"""Overlays that are used together; their order means nothing. The wide ones have nearly every pair in them."""
 
 WANTED: Mapping[str, tuple[str, ...]] = {
     "agent": ("STACK_GATEWAY_URL",),
     "secure": ("STACK_OTLP_CERTIFICATE", "STACK_OTLP_KEY", "STACK_OTLP_TOKEN_FILE"),
 }
 """Variables that have no default, by overlay."""
+
+NO_RULES: Mapping[str, Any] = {
+    "processors": {"transform/redaction": {f"{kind}_statements": [] for kind in ("trace", "metric", "log")}}
+}
+"""Takes the rules of redaction away: a Collector reads them for seconds, and most tests are about something else."""
 
 PORTS = (
     "STACK_OTLP_GRPC_PORT",
@@ -106,8 +109,9 @@ def collector(
     *overlays: str,
     variables: Mapping[str, str],
     name: str = "collector",
-    more: Path | None = None,
+    more: Mapping[str, Any] | None = None,
     store: Receiver | None = None,
+    rules: bool = False,
 ) -> Iterator[Collector]:
     """Run the Collector on free ports until the end of the block.
 
@@ -116,16 +120,17 @@ def collector(
         overlays: Names, in the order of their `--config`.
         variables: `STACK_*` variables on top of ports and folder.
         name: Tells two of them in one folder apart.
-        more: One more file, last.
+        more: One more file's content.
         store: Stands in for Tempo, Prometheus and Loki, whose paths it does not know; it takes gRPC too.
+        rules: Load the rules of redaction, which takes seconds.
     """
     found = program()
     assert found, "look for the program first"
     environment = {**free_ports(), "STACK_COLLECTOR_DATA": str(folder / f"{name}-data"), **variables}
-    files = [*BASE, *map(path, overlays), *([more] if more else [])]
-    if store is not None:
-        files.append(folder / f"{name}-store.yaml")
-        files[-1].write_text(yaml.safe_dump({"exporters": _endpoints(store)}))
+    last = folder / f"{name}-last.yaml"
+    changes = (more or {}, {"exporters": _endpoints(store)} if store else {}, {} if rules else NO_RULES)
+    last.write_text(yaml.safe_dump(functools.reduce(_merge, changes)))
+    files = [*BASE, *map(path, overlays), last]
     with Process(
         [found, *(f"--config={file}" for file in files)], folder=folder, env=environment, name=name
     ) as process:
