@@ -29,6 +29,10 @@ def pins(folder: Path | None = None) -> dict[str, str]:
     Args:
         folder: What `root()` returns, or an ejected copy of it.
     """
-    text = ((folder or root()) / "deploy" / ".env").read_text(encoding="utf-8")
-    lines = (line.strip() for line in text.splitlines())
+    return variables((folder or root()) / "deploy" / ".env")
+
+
+def variables(file: Path) -> dict[str, str]:
+    """Return the variables of a file with `NAME=value` lines and comments, as Compose reads it, without quotes."""
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))

@@ -108,6 +108,19 @@ def test_every_variable_of_the_files_without_a_default_is_given_or_the_overlays_
             assert default or variable in given, f"{file.name}: {variable}"
 
 
+def test_a_program_gets_the_variables_of_its_file_as_its_container_does(
+    services: dict[str, Any], tmp_path: Path
+) -> None:
+    files = {name: each["env_file"][0]["path"] for name, each in services.items() if "env_file" in each}
+    assert files == {name: f"{name}.env" for name in files}
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/collector.env").write_text(
+        "# a gateway elsewhere\nSTACK_GATEWAY_URL=http://gateway:4317/?a=b\n"
+    )
+    assert _native._more(tmp_path, "collector") == {"STACK_GATEWAY_URL": "http://gateway:4317/?a=b"}
+    assert _native._more(tmp_path, "grafana") == {}
+
+
 def test_grafanas_password_is_made_once_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from otelkit.ops.stack import _files
 

@@ -166,7 +166,12 @@ def _start(
             (Path(state.data) / name).mkdir(parents=True, exist_ok=True)
             cwd = _programs.working_directory(name, place, state)
             child = _processes.start(
-                argv, name=name, place=place, log=log, cwd=cwd, env=env | _own(place, state, name, progress)
+                argv,
+                name=name,
+                place=place,
+                log=log,
+                cwd=cwd,
+                env={**_more(place, name), **env, **_own(place, state, name, progress)},
             )
             children[name] = child
             record = _state.Record(
@@ -348,6 +353,12 @@ def _native_targets(place: Path, state: State, running: set[str]) -> None:
             if targets:
                 kept.append({**group, "targets": targets})
         file.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
+
+
+def _more(place: Path, name: str) -> dict[str, str]:
+    """Return what a file of its own says for one program, as in `deploy/compose.yaml`; a variable of the shell wins."""
+    file = place / "deploy" / f"{name}.env"
+    return _assets.variables(file) if file.is_file() else {}
 
 
 def _own(place: Path, state: State, name: str, progress: Progress) -> dict[str, str]:
