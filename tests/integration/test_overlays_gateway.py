@@ -173,6 +173,18 @@ def test_a_gateway_behind_an_agent_counts_once(tmp_path: Path) -> None:
             assert agent.total(SENT) == 0
 
 
+def test_two_gateways_write_series_of_their_own(tmp_path: Path) -> None:
+    """Else their counts would be taken for resets of one counter."""
+    variables = {"STACK_SPAN_METRICS_INTERVAL": "200ms"}
+    with Receiver(grpc_port=0) as store, contextlib.ExitStack() as running:
+        for name, number in (("one", 10), ("other", 20)):
+            started = overlays.collector(tmp_path, "gateway", variables=variables, store=store, name=name)
+            with tracer(running.enter_context(started).http) as tracing:
+                for _ in range(number):
+                    request(tracing, "ordinary")
+        wait_until(lambda: calls(store).get("ordinary") == 30, within=30, what="the sum of both")
+
+
 def test_what_an_agent_took_outlives_a_killed_gateway(tmp_path: Path) -> None:
     """Spans and records are counted by name: an agent sends again what a killed gateway may have had."""
     port = str(free_port())
