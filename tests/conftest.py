@@ -20,6 +20,8 @@ from support.processes import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest.register_assert_rewrite("support.query_contract")  # tests that several modules share
+
 ROOT = Path(__file__).resolve().parents[1]
 OWN = {lanes.VARIABLE, closing.COUNTS, closing.REQUIRED}
 

@@ -39,7 +39,7 @@ def test_run_without_a_program_says_what_is_missing(capsys: pytest.CaptureFixtur
     assert "name the program" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "render"])
+@pytest.mark.parametrize("command", ["run", "trace", "render"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([command, "--help"])
