@@ -173,6 +173,7 @@ def test_logs_show_what_was_printed_last_and_follow_what_comes(running: Stack) -
             within=30,
             what="the log is open",
         )
+        assert follow.stdout == ""
         running.stop("alertmanager")
         running.start("alertmanager")
         follow.wait_output("Starting Alertmanager", within=30)
@@ -232,7 +233,14 @@ def test_an_ejected_configuration_runs_with_programs_of_a_folder_and_why_one_end
 
 
 def test_data_outlives_down_and_up_until_fresh(few: Few) -> None:
-    assert few("up").returncode == 0
+    strange = few("up", "--data", str(few.bin))
+    assert strange.returncode == 1
+    assert "holds no stack's data" in strange.stderr
+    data = ("--data", str(few.folder / "data"))
+    assert few("up", *data).returncode == 0
+    shared = few("up", "--name", "other", *data)
+    assert shared.returncode == 1
+    assert "holds the data of stack default, whose alertmanager, prometheus runs" in shared.stderr
     url = few.status()["endpoints"]["prometheus"]
     now = time.time()
     point = {"asDouble": 42, "timeUnixNano": str(int(now * 1e9))}
@@ -242,13 +250,13 @@ def test_data_outlives_down_and_up_until_fresh(few: Few) -> None:
     assert _value(url, "kept", now) == ["42"]
     assert few("down").returncode == 0
     assert few.runs() == []
-    assert few("up").returncode == 0
+    assert few("up", *data).returncode == 0
     assert _value(url, "kept", now) == ["42"]
-    refused = few("up", "--fresh")
+    refused = few("up", "--fresh", *data)
     assert refused.returncode == 1
     assert _value(url, "kept", now) == ["42"]
     assert few("down").returncode == 0
-    assert few("up", "--fresh").returncode == 0
+    assert few("up", "--fresh", *data).returncode == 0
     assert _value(url, "kept", now) == []
 
 

@@ -270,7 +270,7 @@ def _followed(log: Path, lines: int) -> Iterator[list[str]]:
                     file, rest = opened.enter_context(log.open("rb")), b""
                     inode = os.fstat(file.fileno()).st_ino
             *whole, rest = (rest + (file.read() if file else b"")).split(b"\n")
-            yield [line.decode(errors="replace") for line in whole][-shown:]
+            yield [line.decode(errors="replace") for line in whole[max(0, len(whole) - shown) :]]
             shown = sys.maxsize
 
 
