@@ -109,6 +109,7 @@ class Told:
         unmet: What these need of each other and do not find, a line each.
         distros: Packages that bring a configurator, in the order in which the launcher finds them: it takes the first.
         distro_named: Whether variables tell the launcher to take otelkit.
+        root_level: Level of the root logger where the application set one that hides records; "" elsewhere.
         neighbours: Imported packages that change how a process waits, or that have tracers of their own.
         answers: One for each signal that goes out by OTLP.
     """
@@ -128,6 +129,7 @@ class Told:
     unmet: tuple[str, ...] = ()
     distros: tuple[str, ...] = ()
     distro_named: bool = False
+    root_level: str = ""
     neighbours: tuple[str, ...] = ()
     answers: tuple[Answered, ...] = ()
 
@@ -189,6 +191,7 @@ def tell(
         unmet=tuple(_unmet()),
         distros=tuple(dict.fromkeys(map(_package, entry_points(group="opentelemetry_configurator")))),
         distro_named=_environment.names_otelkit(),
+        root_level=_root_level(settings.log_level),
         neighbours=tuple(name for name in _NEIGHBOURS if name in sys.modules),
         answers=() if settings.disabled or road == "another distro" else ask(settings),
     )
@@ -238,6 +241,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return dict(value) if hasattr(value, "keys") else value
+
+
+def _root_level(wanted: int) -> str:
+    """The root logger's level where it hides what is wanted; otelkit changes only the one that nobody chose."""
+    root = logging.getLogger()
+    chosen = root.level != logging.WARNING or root.handlers
+    return logging.getLevelName(root.level).lower() if chosen and root.level > wanted else ""
 
 
 # -- what is installed -------------------------------------------------------------------------------------------------
@@ -348,12 +358,16 @@ def _looked_at(answered: Answered, signal: Signal, patience: float) -> Answered:
     """Add what the transport does not keep of an answer over HTTP: what kind of server gave it, and when."""
     import requests  # noqa: PLC0415  loaded with the transport
 
+    def as_it_is(request: Any) -> Any:
+        return request  # else a ~/.netrc that knows the host replaces the user's own header
+
     identity: Any = (signal.client_certificate, signal.client_key) if signal.client_key else signal.client_certificate
     try:
         response = requests.post(
             signal.endpoint,
             data=b"",
             headers={"Content-Type": "application/x-protobuf", **signal.headers},
+            auth=as_it_is,
             timeout=patience,
             allow_redirects=False,
             verify=signal.certificate or True,

@@ -232,6 +232,16 @@ class TestInstalled:
         (found,) = [each for each in document["findings"] if each["id"] == "instrumented-twice"]
         assert "redis" in found["what"]
 
+    def test_a_level_that_the_application_chose_is_named(self, tmp_path: Path) -> None:
+        code = "import logging, otelkit\n{}\notelkit.configure()\n"
+        for first, found in (
+            ("logging.basicConfig()", True),
+            ("logging.basicConfig(level='INFO')", False),
+            ("pass", False),
+        ):
+            document = answer("--", "python", "-c", code.format(first), folder=tmp_path)
+            assert ("root-level-hides" in ids(document)) is found, first
+
     def test_providers_of_others_are_named(self, tmp_path: Path) -> None:
         code = (
             "from opentelemetry import trace\nfrom opentelemetry.sdk.trace import TracerProvider\n"

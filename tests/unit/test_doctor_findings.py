@@ -195,6 +195,7 @@ CASES = (
         "OTELKIT_LOG_LEVEL=info",
         environ={"OTELKIT_LOG_LEVEL": "warn"},
     ),
+    Case("root-level-hides", "the root logger's level is warning", "basicConfig", changes={"root_level": "warning"}),
     Case("reports-hidden", "OTEL_LOG_LEVEL is critical", "OTEL_LOG_LEVEL=info", environ={"OTEL_LOG_LEVEL": "fatal"}),
     Case(
         "context-not-passed",

@@ -91,6 +91,7 @@ KINDS: dict[str, Kind] = {
     "sampler-ratio": _note("the sampler keeps a share of the traces"),
     "exemplars-off": _warning("no measurement becomes an exemplar: metrics do not lead to traces"),
     "log-level-hides": _warning("records below a level are not kept"),
+    "root-level-hides": _warning("the root logger has a level of its own, which hides records of the logging module"),
     "reports-hidden": _note("what OpenTelemetry and otelkit say about lost telemetry is hidden"),
     "context-not-passed": _warning("the W3C trace context is not among the propagators: traces end at each service"),
     # What a store does not take, or takes twice

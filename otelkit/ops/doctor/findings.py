@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from otelkit._telling import Answered, Told
     from otelkit.ops.doctor import Finding
 
+    _Area = Callable[[Told, Sequence[str]], Iterator[Finding]]
+
 _SIGNALS = ("traces", "metrics", "logs")
 _PORTS = {4317: "grpc", 4318: "http/protobuf"}
 _RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
@@ -43,7 +45,9 @@ def judge(told: Told, command: Sequence[str] = ()) -> tuple[Finding, ...]:
         told: What the process told.
         command: How it was started; empty where an interpreter of this shell was asked.
     """
-    areas = (_program, _installed, _variables, _off, _stores, _way_out, _clear, _processes)
+    areas: tuple[_Area, ...] = (_program,)
+    if told.road != "another distro":  # else what otelkit would do, it does not
+        areas = (_program, _installed, _variables, _off, _levels, _stores, _way_out, _clear, _processes)
     return ordered([finding for area in areas for finding in area(told, command)])
 
 
@@ -77,6 +81,7 @@ def _program(told: Told, command: Sequence[str]) -> Iterator[Finding]:
             f"start it by `otelkit run -- {_without_launcher(command)}`, or set OTEL_PYTHON_DISTRO=otelkit and "
             "OTEL_PYTHON_CONFIGURATOR=otelkit",
         )
+        return
     for kind, id_, what, fix in (
         (
             "foreign",
@@ -92,7 +97,7 @@ def _program(told: Told, command: Sequence[str]) -> Iterator[Finding]:
         ),
     ):
         signals = [name for name, given in told.providers.items() if given == kind]
-        if signals and told.road != "another distro":
+        if signals:
             yield find(id_, what.format(_listed(signals)), fix)
 
 
@@ -105,7 +110,6 @@ def _without_launcher(command: Sequence[str]) -> str:
 
 
 def _installed(told: Told, command: Sequence[str]) -> Iterator[Finding]:
-    del command
     for line in told.unmet:
         yield find(
             "versions-mixed", line, "install one release of all opentelemetry packages in one run of the installer"
@@ -124,7 +128,7 @@ def _installed(told: Told, command: Sequence[str]) -> Iterator[Finding]:
             f"install 1.{newest} and 0.{newest + _BETA_OFFSET}b of all of them in one run of the installer",
         )
     chosen = told.distros[0] if told.distros else ""
-    if len(told.distros) > 1 and not told.distro_named and told.road == "configure()":
+    if len(told.distros) > 1 and not told.distro_named and not command:
         yield find(
             "two-distros",
             f"{_listed(told.distros)} are installed; plain opentelemetry-instrument takes {chosen}",
@@ -137,7 +141,7 @@ def _installed(told: Told, command: Sequence[str]) -> Iterator[Finding]:
                 f"{verdict.integration} is not instrumented: {verdict.reason}",
                 f"install a version that fits, or say configure(integrations={{'{verdict.integration}': False}})",
             )
-    if told.unseen and told.road != "another distro":
+    if told.unseen:
         yield find(
             "library-unseen",
             f"nothing instruments {_listed(sorted(told.unseen))}",
@@ -210,7 +214,7 @@ def _off(told: Told, command: Sequence[str]) -> Iterator[Finding]:
                 f"{name} are not exported: {by} is {', '.join(exporters)}",
                 f"unset {by}, or set it to otlp",
             )
-    if not told.service:
+    if not told.service and "adopted" not in told.providers.values():
         yield find(
             "service-unnamed",
             "no service name is set: everything is stored as unknown_service",
@@ -223,6 +227,17 @@ def _off(told: Told, command: Sequence[str]) -> Iterator[Finding]:
             f"{_by(told, 'exemplar_filter')} is always_off: no metric leads to a trace",
             "set OTEL_METRICS_EXEMPLAR_FILTER=trace_based",
         )
+    if "tracecontext" not in _value(told, "propagators"):
+        passed = ", ".join(_value(told, "propagators")) or "none"
+        yield find(
+            "context-not-passed",
+            f"{_by(told, 'propagators')} is {passed}, without tracecontext: each service begins traces of its own",
+            "set OTEL_PROPAGATORS=tracecontext,baggage",
+        )
+
+
+def _levels(told: Told, command: Sequence[str]) -> Iterator[Finding]:
+    del command
     if _value(told, "log_level") in _LOUD:
         level = _value(told, "log_level")
         yield find(
@@ -230,18 +245,17 @@ def _off(told: Told, command: Sequence[str]) -> Iterator[Finding]:
             f"{_by(told, 'log_level')} is {level}: records below it go neither to stdout nor to the store",
             "set OTELKIT_LOG_LEVEL=info",
         )
+    if told.root_level:
+        yield find(
+            "root-level-hides",
+            f"the root logger's level is {told.root_level}: what `logging` is told below it goes nowhere",
+            "logging.basicConfig(level=logging.INFO), or configure() before basicConfig()",
+        )
     if (level := _value(told, "diagnostics_level")) in ("error", "critical"):
         yield find(
             "reports-hidden",
             f"{_by(told, 'diagnostics_level')} is {level}: OpenTelemetry's warnings are hidden",
             "set OTEL_LOG_LEVEL=info",
-        )
-    if "tracecontext" not in _value(told, "propagators"):
-        passed = ", ".join(_value(told, "propagators")) or "none"
-        yield find(
-            "context-not-passed",
-            f"{_by(told, 'propagators')} is {passed}, without tracecontext: each service begins traces of its own",
-            "set OTEL_PROPAGATORS=tracecontext,baggage",
         )
 
 

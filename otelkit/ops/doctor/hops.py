@@ -193,7 +193,7 @@ class _Walk:
             self.sent = sent = canary.send(timeout=min(_SENDING, timeout), stack=self.stack)
         except RuntimeError as error:
             fix = "run `otelkit doctor`: it tells what keeps a program of this shell from configuring telemetry"
-            yield Hop(id="canary", state="broken", what="one trace, record and measurement", cause=str(error), fix=fix)
+            yield Hop(id="exports", state="broken", what="a canary that emits", cause=str(error), fix=fix)
             return
         self.deadline = time.monotonic() + timeout
         yield self._decide("exports", _SIGNALS, lambda: self._exports(sent))
@@ -244,6 +244,9 @@ class _Walk:
 
     def _exports(self, sent: Sent) -> str:
         silent = [signal for signal in _SIGNALS if signal not in sent.counted]
+        if silent == ["metrics"] and "prometheus" in sent.settings["metrics.exporters"].value:
+            self.lost.add("metrics")
+            return "traces and logs go out by OTLP; metrics are served, and no canary lives until it is scraped"
         if not silent:
             return "traces, metrics and logs go out by OTLP"
         first = sent.settings.get(f"{silent[0]}.degraded")
@@ -326,9 +329,9 @@ class _Walk:
 
     def _handed_on(self, signal: str) -> str:
         what = f"the Collector sends {signal} on"
-        names = self._see(what).exporters(signal)
         began = time.monotonic()
         while True:
+            names = self._see(what).exporters(signal)
             open_ = [name for name in names if not self._more("otelcol_exporter_sent_", [signal], exporter=name)]
             if names and not open_:
                 return f"by {_listed(names)}"
