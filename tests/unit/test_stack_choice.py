@@ -86,6 +86,19 @@ def test_what_listens_everywhere_is_reached_at_this_machine(home: Path, monkeypa
     assert given["STACK_PROMETHEUS_URL"] == "http://127.0.0.1:9090"
 
 
+def test_otlp_and_grafana_may_have_addresses_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTLP_BIND", "192.0.2.1")
+    monkeypatch.setenv("GRAFANA_BIND", "0.0.0.0")  # noqa: S104
+    plain, compose = _choice.choose(Wanted(), "native"), _choice.choose(Wanted(), "compose")
+    secure = _choice.choose(Wanted(overlays=("secure",)), "native")
+    assert plain.url("OTLP_HTTP_PORT") == "http://127.0.0.1:4318"
+    assert secure.url("OTLP_HTTP_PORT") == "https://192.0.2.1:4318"
+    assert compose.url("OTLP_GRPC_PORT") == "http://192.0.2.1:4317"
+    for state in (plain, secure, compose):
+        assert state.url("LOKI_PORT") == "http://127.0.0.1:3100"
+        assert (state.listens_at("GRAFANA_PORT"), state.url("GRAFANA_PORT")) == ("0.0.0.0", "http://127.0.0.1:3001")  # noqa: S104
+
+
 def test_credentials_are_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFANA_ADMIN_PASSWORD", "hunter2-planted")
     monkeypatch.setenv("REDIS_EXPORTER_PASSWORD", "hunter2-planted")

@@ -111,7 +111,7 @@ def test_a_port_that_is_taken_is_told_with_who_holds_it() -> None:
         free_port = free.getsockname()[1]
         free.close()
         port = held.getsockname()[1]
-        told = _ports.taken(HOST, {"LOKI_PORT": port, "TEMPO_PORT": free_port})
+        told = _ports.taken({"LOKI_PORT": (HOST, port), "TEMPO_PORT": (HOST, free_port)})
         assert told == [f"port {port} (LOKI_PORT) is taken by {psutil.Process().name()} (pid {os.getpid()})"]
 
 
@@ -123,12 +123,12 @@ def test_a_port_that_a_connection_used_a_moment_ago_is_free() -> None:
         accepted.close()  # the side that closes first keeps the port in TIME_WAIT
         client.close()
     deadline = time.monotonic() + 5
-    while (told := _ports.taken(HOST, {"LOKI_PORT": port})) and time.monotonic() < deadline:
+    while (told := _ports.taken({"LOKI_PORT": (HOST, port)})) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert told == []
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "::1", "no.such.host.invalid"])
 def test_an_address_that_is_none_of_this_machine_is_named(host: str) -> None:
-    with pytest.raises(StackError, match="STACK_BIND is"):
-        _ports.taken(host, {"LOKI_PORT": 3100})
+    with pytest.raises(StackError, match="is to be listened on"):
+        _ports.taken({"LOKI_PORT": (host, 3100)})

@@ -225,10 +225,8 @@ def _show(state: State, seen: Sequence[Seen], *, told: bool = False) -> int:
     for each in seen:
         if each.reason and not (told and each.state == "missing"):
             console.print(f"\n{each.name}: {each.reason}", markup=False)
-    port = state.ports["OTLP_HTTP_PORT"]
-    console.print(
-        f"\nOTEL_EXPORTER_OTLP_ENDPOINT=http://{state.reached_at}:{port} sends an application's telemetry here."
-    )
+    address = state.url("OTLP_HTTP_PORT")
+    console.print(f"\nOTEL_EXPORTER_OTLP_ENDPOINT={address} sends an application's telemetry here.")
     return _exit_code(seen)
 
 

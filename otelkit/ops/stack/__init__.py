@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from importlib.metadata import version
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from otelkit.errors import StackError
 from otelkit.ops import _assets
@@ -59,7 +60,10 @@ def endpoints(name: str = "default") -> Endpoints | None:
     noted = state(name)
     if noted is None or (noted.engine == "native" and not _processes.running(_state.folder(name), noted.programs)):
         return None
-    return Endpoints.at(noted.reached_at, pins={port: str(number) for port, number in noted.ports.items()})
+    own = {"otlp_http": "OTLP_HTTP_PORT", "otlp_grpc": "OTLP_GRPC_PORT", "grafana": "GRAFANA_PORT"}
+    host = urlsplit(noted.url("PROMETHEUS_PORT")).hostname or noted.host
+    found = Endpoints.at(host, pins={port: str(number) for port, number in noted.ports.items()})
+    return found.but(**{name: noted.url(port) for name, port in own.items()})
 
 
 def up(wanted: Wanted, *, progress: Progress = _SILENT) -> State:

@@ -205,7 +205,7 @@ def _url(state: State, service: str) -> str:
     if service not in _programs.KINDS:
         return ""
     port, path = _programs.KINDS[service].ready
-    return f"http://{state.reached_at}:{state.ports[port]}{path}"
+    return state.url(port) + path
 
 
 def _reason(place: Path, state: State, container: Mapping[str, Any]) -> str:

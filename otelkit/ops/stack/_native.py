@@ -206,7 +206,7 @@ def _environment(place: Path, state: State, before: Mapping[str, psutil.Process]
 
 def _ready(state: State, name: str) -> str:
     port, path = _programs.KINDS[name].ready
-    return f"http://{state.reached_at}:{state.ports[port]}{path}"
+    return state.url(port) + path
 
 
 def _await(
@@ -320,7 +320,7 @@ def _missing(kind: Kind, pins: Mapping[str, str]) -> str:
 
 def _require_ports(state: State, wanted: Iterable[str]) -> None:
     needed = [port for name in wanted for port in _programs.KINDS[name].ports]
-    if taken := _ports.taken(state.host, {port: state.ports[port] for port in needed}):
+    if taken := _ports.taken({port: (state.listens_at(port), state.ports[port]) for port in needed}):
         hint = "set those variables, or take another `--port-offset`"
         raise StackError("\n".join([*taken, f"nothing was started: end what holds them, {hint}"]))
 
@@ -349,7 +349,7 @@ def _native_targets(place: Path, state: State, running: set[str]) -> None:
                 if not name:
                     targets.append(target)
                 elif name in running:
-                    targets.append(f"{state.reached_at}:{state.ports[port]}")
+                    targets.append(urlsplit(state.url(port)).netloc)
             if targets:
                 kept.append({**group, "targets": targets})
         file.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
@@ -377,7 +377,7 @@ def _own(place: Path, state: State, name: str, progress: Progress) -> dict[str, 
         "GF_PATHS_DATA": str(data),
         "GF_PATHS_LOGS": str(data / "log"),
         "GF_PATHS_PLUGINS": str(data / "plugins"),
-        "GF_SERVER_HTTP_ADDR": state.settings.get("GRAFANA_BIND") or state.host,
+        "GF_SERVER_HTTP_ADDR": state.listens_at("GRAFANA_PORT"),
         "GF_SERVER_HTTP_PORT": str(port),
         "GF_SERVER_ROOT_URL": state.settings.get("GRAFANA_URL") or f"http://localhost:{port}",
         "GF_SECURITY_ADMIN_USER": user,

@@ -17,17 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-def taken(host: str, ports: Mapping[str, int]) -> list[str]:
+def taken(addresses: Mapping[str, tuple[str, int]]) -> list[str]:
     """Return a sentence for each port that nobody can listen on now.
 
     Args:
-        host: The address to listen on.
-        ports: Port by name of the variable that sets it.
+        addresses: The address to listen on and the port, by name of the variable that sets it.
 
     Raises:
-        StackError: The address is none of this machine.
+        StackError: An address is none of this machine.
     """
-    refused = {variable: port for variable, port in ports.items() if not _is_free(host, port)}
+    refused = {variable: port for variable, (host, port) in addresses.items() if not _is_free(host, port)}
     if not refused:
         return []
     holders = _holders(set(refused.values()))
@@ -38,7 +37,9 @@ def _is_free(host: str, port: int) -> bool:
     try:
         addresses = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
     except OSError as error:
-        raise StackError(f"STACK_BIND is {host!r}: an IPv4 address or a name of one is needed ({error})") from error
+        raise StackError(
+            f"{host!r} is to be listened on: an IPv4 address or a name of one is needed ({error})"
+        ) from error
     with socket.socket() as probe:
         # As the programs do: what an ended connection leaves behind for a minute is in nobody's way.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,7 +47,7 @@ def _is_free(host: str, port: int) -> bool:
             probe.bind(addresses[0][4])
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
-                raise StackError(f"STACK_BIND is {host!r}, which is no address of this machine") from error
+                raise StackError(f"{host!r} is to be listened on, and is no address of this machine") from error
             return False
         return True
 

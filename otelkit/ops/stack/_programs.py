@@ -166,7 +166,7 @@ def command(path: str, name: str, place: Path, state: State) -> list[str]:
     data = Path(state.data) / name
 
     def at(port: str) -> str:
-        return f"{state.host}:{state.ports[port]}"
+        return f"{state.listens_at(port)}:{state.ports[port]}"
 
     match name:
         case "collector":
@@ -209,8 +209,8 @@ def variables(place: Path, state: State, environment: Mapping[str, str]) -> dict
     """
     chosen = {
         **{f"STACK_{name}": value for name, value in state.settings.items() if value},
-        **{name: f"http://{state.reached_at}:{state.ports[port]}" for name, port in _URLS.items()},
-        "STACK_OTLP_HOST": state.settings.get("OTLP_BIND") or state.host,
+        **{name: state.url(port) for name, port in _URLS.items()},
+        "STACK_OTLP_HOST": state.listens_at("OTLP_HTTP_PORT"),
     }
     return {
         # A store of one's own instead of the stack's, for example, is named by its URL in the shell.

@@ -14,7 +14,8 @@ The folder is `${XDG_STATE_HOME:-~/.local/state}/otelkit/stack/<name>/`:
     name, engine ("native" or "compose"), otelkit (version), created (seconds since the epoch)
     source          the folder that the configuration was copied from, null for otelkit's own
     digest          SHA-256 over the files of the configuration
-    host, ports     the address and, by variable of `deploy/.env`, the ports that the programs listen on
+    host, ports     the address (OTLP and Grafana may have others, in `settings`) and, by variable of `deploy/.env`,
+                    the ports that the programs listen on
     settings        the other variables of `deploy/.env`, as they were, without credentials
     overlays, data, programs_folder    what `up` was told
     programs        by name: pid, started (seconds since the epoch, with pid the guard against its reuse), argv,
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 Engine = Literal["native", "compose"]
 
+_SECURE = "secure"
+"""The overlay that gives OTLP an address of its own, and TLS."""
+_BINDS = {"OTLP_HTTP_PORT": "OTLP_BIND", "OTLP_GRPC_PORT": "OTLP_BIND", "GRAFANA_PORT": "GRAFANA_BIND"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # what Compose takes for the name of a project
 _PAUSE = 0.1  # seconds between two looks at a lock
 
@@ -78,10 +82,19 @@ class State:
     programs: Mapping[str, Record] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def reached_at(self) -> str:
-        """The address at which this machine reaches what listens on `host`."""
-        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104  compared, not bound
+    def listens_at(self, port: str) -> str:
+        """Return the address that a port of `ports` is listened on, or published at."""
+        own = _BINDS.get(port)
+        # Without the overlay, the Collector's own file knows one address for all of its ports.
+        if own == "OTLP_BIND" and self.engine == "native" and _SECURE not in self.overlays:
+            own = None
+        return (self.settings.get(own) if own else None) or self.host
+
+    def url(self, port: str) -> str:
+        """Return where this machine reaches a port of `ports`, as a base URL."""
+        host = self.listens_at(port)
+        scheme = "https" if _BINDS.get(port) == "OTLP_BIND" and _SECURE in self.overlays else "http"
+        return f"{scheme}://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.ports[port]}"  # noqa: S104  compared only
 
 
 def home() -> Path:
