@@ -61,8 +61,10 @@ a rule finds becomes `[redacted:<rule>]`; `Telemetry.stats()` counts by rule. In
 (`without`), replaces the list (`rules`), leaves keys alone (`allow_keys`), tells values of some query keys
 (`url_query_allow`, or the variable `OTELKIT_URL_QUERY_ALLOW`), and hashes the ids of users (`hash_key`).
 
-RE2 is what the Collector matches with. "Exact": it finds the same there. "Approximate": it has no look-around and no
-check of what was found, so that it finds a little more or less.
+The Collector applies the same rules to what services without otelkit send (`collector/redaction.yaml`, rendered from
+this list; [what it reaches](../../collector/README.md#redaction)). RE2 is what it matches with. "Exact": it finds the
+same there. "Approximate": it has no look-around and no check of what was found, so that it hides a little more; of a
+password in a text without quotes, what follows a comma, `;` or `&` may show.
 """
 
 _LIMITS = """\
