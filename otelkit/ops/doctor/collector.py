@@ -9,6 +9,7 @@ import json
 import re
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,8 @@ def _series(text: str) -> Iterator[Series]:
         matched = _SERIES.match(line)
         if matched and not line.startswith("#"):
             labels = dict(_LABEL.findall(matched[2] or ""))
-            yield Series(name=matched[1].removesuffix("_total"), labels=labels, value=float(matched[3]))
+            with suppress(ValueError):  # a line of something else that looks like one
+                yield Series(name=matched[1].removesuffix("_total"), labels=labels, value=float(matched[3]))
 
 
 @dataclass(frozen=True, kw_only=True)
