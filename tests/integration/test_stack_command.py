@@ -203,6 +203,16 @@ def test_a_program_that_is_not_there_is_named_and_the_rest_starts(few: Few) -> N
     assert {file.stem for file in targets if file.read_text().strip() != "[]"} == set(FEW)
 
 
+def test_a_program_of_another_kind_of_machine_is_named(few: Few) -> None:
+    (few.bin / "alertmanager").unlink()
+    (few.bin / "alertmanager").write_bytes(b"\x7fELF of something else")
+    (few.bin / "alertmanager").chmod(0o755)
+    up = few("up")
+    assert up.returncode == 1
+    assert f"{few.bin / 'alertmanager'} cannot be started" in up.stderr
+    assert few.runs() == []
+
+
 def test_without_any_program_nothing_starts(few: Few) -> None:
     shutil.rmtree(few.bin)
     up = few("up")
@@ -270,14 +280,19 @@ def test_two_ups_at_once_start_one_stack(few: Few) -> None:
     assert few.runs() == sorted(FEW)
 
 
-def test_an_up_that_is_killed_leaves_nothing_that_down_does_not_find(few: Few) -> None:
+@pytest.mark.parametrize("then", ["down", "up"])
+def test_what_an_up_that_was_killed_left_is_found(few: Few, then: str) -> None:
     with Process(few.argv("up"), folder=few.folder, env=few.env, name="killed") as up:
         wait_until(few.runs, within=30, what="a program runs")
         up.signal(signal.SIGKILL)
         up.wait()
     assert few.runs()
-    assert few("down").returncode == 0
-    assert few.runs() == []
+    assert few(then).returncode == 0
+    if then == "down":
+        assert few.runs() == []
+    else:
+        told = few.status()["programs"]
+        assert {name for name, seen in told.items() if seen["state"] == "ready"} == set(FEW)
 
 
 def test_an_up_that_is_interrupted_at_any_moment_leaves_nothing_running(tmp_path: Path) -> None:

@@ -153,7 +153,12 @@ def _start(
     for name, version in versions.items():
         if version != (needed := _programs.KINDS[name].wanted(pins)):
             progress.say(f"{name} is {version or 'of unknown version'}, proven is {needed}: {wanted[name]}")
-    state = replace(state, missing=missing)
+    programs = dict(state.programs)
+    for name, process in before.items():
+        # Also what was started by a command that was killed before it could note it.
+        if name not in programs or programs[name].pid != process.pid:
+            programs[name] = _record(place, state, name, process.pid, argv=_processes.argv(process))
+    state = replace(state, missing=missing, programs=programs)
     _state.write(place, state)
     _native_targets(place, state, there)
     env = _environment(place, state, before)
@@ -162,26 +167,9 @@ def _start(
         for name in [name for name in wanted if (name in _LATE) is late]:
             progress.check()
             argv = _programs.command(wanted[name], name, place, state)
-            log = place / "log" / f"{name}.log"
-            (Path(state.data) / name).mkdir(parents=True, exist_ok=True)
-            cwd = _programs.working_directory(name, place, state)
-            child = _processes.start(
-                argv,
-                name=name,
-                place=place,
-                log=log,
-                cwd=cwd,
-                env={**_more(place, name), **env, **_own(place, state, name, progress)},
-            )
-            children[name] = child
-            record = _state.Record(
-                pid=child.pid,
-                started=_processes.started(child.pid),
-                argv=tuple(argv),
-                log=str(log),
-                ready=_ready(state, name),
-                version=versions[name],
-            )
+            own = {**_more(place, name), **env, **_own(place, state, name, progress)}
+            children[name] = child = _launch(place, state, name, argv=argv, env=own)
+            record = _record(place, state, name, child.pid, argv=argv, version=versions[name])
             state = replace(state, programs={**state.programs, name: record})
             _state.write(place, state)
         expected = {name: record for name, record in state.programs.items() if (name in _LATE) is late}
@@ -189,6 +177,35 @@ def _start(
     for child in children.values():
         _processes.release(child)
     return state
+
+
+def _launch(
+    place: Path, state: State, name: str, *, argv: list[str], env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    (Path(state.data) / name).mkdir(parents=True, exist_ok=True)
+    cwd = _programs.working_directory(name, place, state)
+    try:
+        return _processes.start(argv, name=name, place=place, log=_log(place, name), cwd=cwd, env=env)
+    except OSError as error:  # a program of another kind of machine, for example
+        raise StackError(f"{argv[0]} cannot be started: {error}") from error
+
+
+def _record(
+    place: Path, state: State, name: str, pid: int, *, argv: Iterable[str], version: str | None = None
+) -> Record:
+    port, path = _programs.KINDS[name].ready
+    return _state.Record(
+        pid=pid,
+        started=_processes.started(pid),
+        argv=tuple(argv),
+        log=str(_log(place, name)),
+        ready=state.url(port) + path,
+        version=version,
+    )
+
+
+def _log(place: Path, name: str) -> Path:
+    return place / "log" / f"{name}.log"
 
 
 def _environment(place: Path, state: State, before: Mapping[str, psutil.Process]) -> dict[str, str]:
@@ -202,11 +219,6 @@ def _environment(place: Path, state: State, before: Mapping[str, psutil.Process]
     # A service's own OTEL_* settings in this shell are not for the stores, which read the same variables.
     kept = {name: value for name, value in environment.items() if not name.startswith("OTEL_")}
     return {**kept, **_programs.variables(place, state, kept)}
-
-
-def _ready(state: State, name: str) -> str:
-    port, path = _programs.KINDS[name].ready
-    return state.url(port) + path
 
 
 def _await(

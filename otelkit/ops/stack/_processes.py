@@ -64,6 +64,14 @@ def started(pid: int) -> float:
         return time.time()
 
 
+def argv(process: psutil.Process) -> list[str]:
+    """Return what a process was started with; empty if it has ended already."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def release(popen: subprocess.Popen[bytes]) -> None:
     """Let go of a child that is to outlive this process: it is no longer ours to wait for."""
     if popen.poll() is None:
