@@ -148,15 +148,16 @@ def _by_key(rules: list[Rule]) -> Iterator[str]:
     )
     together = [phrase.split() for phrase in phrases if not any(word in phrase for word in alone)]
     hints = [" and ".join(_is_in(_KEYS, word) for word in words) for words in (*([word] for word in alone), *together)]
-    changes = [f"delete_matching_keys({_FOUND}, {_text(about(phrases))})", f"stringify_all({_FOUND})"]
+    found = f" where {_FOUND} != nil"
+    yield f"set({_FOUND}, attributes) where {' or '.join(hints)}"
+    yield f"keep_matching_keys({_FOUND}, {_text(f'(?i:{_stems(phrases)})')}){found}"
+    yield f"delete_matching_keys({_FOUND}, {_text(about(phrases))}){found}"
     for rule in rules:
-        changes += [
-            f"set({_ONE}, {_FOUND})",
-            f"keep_matching_keys({_ONE}, {_text(named(rule.keys))})",
-            _replaced(_ONE, _UNMARKED, _mark(rule)),
-            f'merge_maps({_FOUND}, {_ONE}, "upsert")',
-        ]
-    yield from _under(hints, named(phrases), changes)
+        yield f"set({_ONE}, {_FOUND}){found}"
+        yield f"keep_matching_keys({_ONE}, {_text(named(rule.keys))}){found}"
+        yield from (change + found for change in _whole(_ONE, _mark(rule)))
+        yield f'merge_maps(attributes, {_ONE}, "upsert"){found}'
+    yield f'delete_key(cache, "found"){found}'
 
 
 def _by_place(rule: Rule) -> Iterator[str]:
@@ -168,7 +169,7 @@ def _by_place(rule: Rule) -> Iterator[str]:
             yield from _statement(f"attributes[{_text(place)}]", mark)
         return
     if rule.whole:
-        changes = _whole(mark)
+        changes = _whole(_FOUND, mark)
     elif rule.pattern is not None:
         changes = [_replaced(_FOUND, *keeping(rule.in_re2, mark))]
     else:
@@ -187,8 +188,8 @@ def _under(hints: Iterable[str], keys: str, changes: Iterable[str]) -> Iterator[
     yield f'delete_key(cache, "found"){found}'
 
 
-def _whole(mark: str) -> list[str]:
-    return [f"stringify_all({_FOUND})", _replaced(_FOUND, _UNMARKED, mark)]
+def _whole(target: str, mark: str) -> list[str]:
+    return [f"stringify_all({target})", _replaced(target, _UNMARKED, mark)]
 
 
 def _replaced(target: str, pattern: str, replacement: str) -> str:
@@ -206,6 +207,7 @@ def _by_pattern(rule: Rule) -> Iterator[str]:
 
 
 _SEEN, _KEYS, _FOUND, _ONE = 'cache["seen"]', 'cache["keys"]', 'cache["found"]', 'cache["one"]'
+_LANGUAGE = 'cache["language"]'
 
 
 def _unmarked(excluded: str) -> str:
@@ -241,13 +243,18 @@ def _structure(rule: Rule, mark: str) -> list[tuple[str, str]]:
 
 def _statement(target: str, mark: str) -> Iterator[str]:
     """Replace the literals of a statement; of what is no SQL, all but its first word."""
-    is_sql = f"IsMatch({target}, {_text(_SQL)})"
-    for pattern, replacement in _LITERALS:
-        yield f"replace_pattern({target}, {_text(pattern)}, {_text(replacement)}) where IsString({target}) and {is_sql}"
+    yield f'set({_LANGUAGE}, "SQL") where IsString({target}) and IsMatch({target}, {_text(_SQL)})'
     yield (
-        f"replace_pattern({target}, {_text(_BEHIND_FIRST_WORD)}, {_text(f'${{1}} {mark}')}) "
-        f"where IsString({target}) and not {is_sql} and not IsMatch({target}, {_text(_COMMAND)})"
+        f'set({_LANGUAGE}, "another") '
+        f"where IsString({target}) and {_LANGUAGE} == nil and not IsMatch({target}, {_text(_COMMAND)})"
     )
+    for pattern, replacement in _LITERALS:
+        yield f'replace_pattern({target}, {_text(pattern)}, {_text(replacement)}) where {_LANGUAGE} == "SQL"'
+    replacement = f"${{1}} {mark}"
+    yield (
+        f'replace_pattern({target}, {_text(_BEHIND_FIRST_WORD)}, {_text(replacement)}) where {_LANGUAGE} == "another"'
+    )
+    yield f'delete_key(cache, "language") where {_LANGUAGE} != nil'
 
 
 # --- Keys ---
