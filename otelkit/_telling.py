@@ -7,6 +7,7 @@ by then; each endpoint was given an empty request, by the very transport that te
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -196,9 +197,10 @@ def tell(
         answers=() if settings.disabled or road == "another distro" else ask(settings),
     )
     draft = f"{path}.{os.getpid()}"
-    with open(draft, "w", encoding="utf-8") as file:  # noqa: PTH123  beside the doctor's file, in a folder of its own
-        json.dump(asdict(told), file, default=str)
-    os.replace(draft, path)  # noqa: PTH105  in one step: who waits for it never reads half of it
+    with contextlib.suppress(OSError):  # the doctor has given up, and its folder is gone
+        with open(draft, "w", encoding="utf-8") as file:  # noqa: PTH123  in a folder of the doctor's own
+            json.dump(asdict(told), file, default=str)
+        os.replace(draft, path)  # noqa: PTH105  in one step: who waits for it never reads half of it
     # Nothing of the program may run on: no handler of its own, no thread, no server.
     os._exit(0)
 
@@ -336,7 +338,7 @@ def ask(settings: Settings) -> tuple[Answered, ...]:
 
 
 def _asked(to: Answered, signal: Signal, transport: Transport) -> Answered:
-    patience = min(signal.timeout, _PATIENCE)
+    patience = min(signal.timeout or _PATIENCE, _PATIENCE)  # 0 means without end
     began = time.monotonic()
     answer = transport.send(b"", patience)
     transport.close()
@@ -376,6 +378,8 @@ def _looked_at(answered: Answered, signal: Signal, patience: float) -> Answered:
     except (requests.RequestException, OSError):
         return answered
     now = time.time()
+    if response.ok is not (answered.outcome == "delivered"):
+        return answered  # it changed its mind: what it says now is of another answer
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return replace(answered, media_type=media_type or None, clock=_clock(response.headers.get("Date"), now))
 
