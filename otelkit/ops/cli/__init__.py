@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, cast
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"otelkit {version('otelkit')}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands: dict[str, _Command] = {}
-    for name in _COMMANDS:
+    given = sys.argv[1:] if arguments is None else arguments
+    # The others' modules are needed to tell what there is, and only then.
+    for name in given[:1] if given and given[0] in _COMMANDS else _COMMANDS:
         commands[name] = cast("_Command", import_module(f"otelkit.ops.cli.{name}"))
         subparser = subparsers.add_parser(name, help=commands[name].HELP, description=commands[name].HELP)
         commands[name].arguments(subparser)
