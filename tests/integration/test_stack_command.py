@@ -27,7 +27,7 @@ FEW = ("prometheus", "alertmanager")
 """What starts in a second; for what does not depend on which programs they are."""
 
 # How often `up` is interrupted; more by hand: CONTRIBUTING.md.
-INTERRUPTS = int(os.environ.get("STACK_INTERRUPTS", "4"))
+INTERRUPTS = int(os.environ.get("STACK_INTERRUPTS", "3"))
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
