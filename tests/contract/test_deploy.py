@@ -310,6 +310,15 @@ def test_tempo_reads_its_retention_in_both_places_and_makes_no_metrics_that_the_
         assert names.index("db.namespace") < names.index("db.system.name")
 
 
+def test_the_stores_take_what_comes_equally_late() -> None:
+    late = 12
+    assert yaml.safe_load(FILES["prometheus"].read_text())["storage"]["tsdb"]["out_of_order_time_window"] == f"{late}h"
+    assert _load(FILES["tempo"])["live_store"]["wal"]["ingestion_time_range_slack"] == f"{late}h"
+    loki = _load(FILES["loki"])
+    assert loki["ingester"]["max_chunk_age"] == f"{2 * late}h"  # half of it may be out of order
+    assert int(loki["querier"]["query_ingesters_within"].removesuffix("h")) > 2 * late
+
+
 def test_variables_of_the_stores_are_told(pins: dict[str, str]) -> None:
     told = "\n".join(path.read_text() for path in (ROOT / "collector/README.md", HOW_TO / "run-the-stack.md"))
     used = {

@@ -251,6 +251,28 @@ def test_what_prometheus_and_loki_find_out_reaches_alertmanager(running: Running
     )
 
 
+def test_what_could_not_be_delivered_for_hours_is_stored_all_the_same(running: Running) -> None:
+    hours = 11
+    now = time.time_ns()
+    then = now - hours * 3600 * 10**9
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "late"}}]}
+    for at in (now, then):
+        point = {"timeUnixNano": str(at), "asDouble": 1.0}
+        metrics = [{"name": "late", "gauge": {"dataPoints": [point]}}]
+        document = {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]}
+        _post(running.urls["prometheus"] + "/api/v1/otlp/v1/metrics", document)
+        records = [{"timeUnixNano": str(at), "body": {"stringValue": "late"}}]
+        document = {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": records}]}]}
+        _post(running.urls["loki"] + "/otlp/v1/logs", document)
+    metric = f"/api/v1/query?time={then // 10**9 + 1}&query=late"
+    (series,) = _json(running.urls["prometheus"] + metric)["data"]["result"]
+    assert series["metric"]["service_name"] == "late"
+    window = f"start={then - 10**9}&end={then + 10**9}"
+    log = f"/loki/api/v1/query_range?query=%7Bservice_name=%22late%22%7D&{window}"
+    (stream,) = _json(running.urls["loki"] + log)["data"]["result"]
+    assert [line for _, line in stream["values"]] == ["late"]
+
+
 @pytest.mark.parametrize(
     ("labels", "receivers"),
     [
