@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from otelkit.otlp.receiver import Receiver
-from support import lanes, overlays
+from support import collector, lanes, overlays
 from support.certificates import Certificates
 from support.processes import http_get, run
 
@@ -34,10 +34,10 @@ PROGRAMS = {
     "tempo": ("tempo",),
     "loki": ("loki",),
 }
-SINGLE = [(), *((name,) for name in overlays.OVERLAYS)]
-# A Collector reads its rules of redaction for a second or two: the rest is for `nox -s collector`.
-ALL = os.environ.get("OVERLAYS") == "all"
-SETS = [*SINGLE, *overlays.WIDE, *(overlays.PAIRS if ALL else ())]
+# A Collector reads its rules of redaction for a second or two: all by themselves and in pairs are for `nox -s collector`.
+SETS = [(), *overlays.WIDE]
+if os.environ.get("OVERLAYS") == "all":
+    SETS += [*((name,) for name in overlays.OVERLAYS), *overlays.PAIRS]
 WANTED = [(overlay, name) for overlay, names in overlays.WANTED.items() for name in names]
 # The Collector traces itself only where it is told to; that zpages then has no spans to show, it calls a warning.
 EXPECTED = "zPages span processor registration is not available"
@@ -89,10 +89,7 @@ def test_the_program_would_refuse_a_word_it_does_not_know(name: str, tmp_path: P
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """What overlays want to know, and a store for gRPC: one that does not answer is a warning from the start."""
-    if overlays.program() is None:
-        lanes.skipped(LANE, missing := "not on PATH: otelcol-contrib or otelcol")
-        pytest.skip(f"{LANE}: {missing}")
-    lanes.ran(LANE)
+    collector.program()
     secure = Certificates(tmp_path_factory.mktemp("secure"))
     with Receiver(grpc_port=0) as stores:
         yield {
@@ -118,13 +115,13 @@ def _without_rules(folder: Path, *chosen: str) -> list[str]:
     return [f"--config={file}" for file in (*overlays.BASE, *map(overlays.path, chosen), last)]
 
 
-@pytest.mark.parametrize("chosen", SETS if ALL else overlays.WIDE, ids=lambda chosen: "+".join(chosen) or "base")
+@pytest.mark.parametrize("chosen", SETS[1:], ids="+".join)
 def test_the_collector_accepts_overlays_without_a_word(
     chosen: tuple[str, ...], variables: Mapping[str, str], tmp_path: Path
 ) -> None:
     files = [f"--config={file}" for file in (*overlays.BASE, *map(overlays.path, chosen))]
     environment = {"STACK_COLLECTOR_DATA": str(tmp_path), **variables}
-    judged = run([str(overlays.program()), "validate", *files], folder=tmp_path, env=environment)
+    judged = run([collector.program(), "validate", *files], folder=tmp_path, env=environment)
     assert (judged.returncode, judged.stdout + judged.stderr) == (0, "")
 
 
@@ -132,9 +129,9 @@ def test_the_collector_accepts_overlays_without_a_word(
 def test_the_collector_starts_with_overlays_and_has_no_doubts(
     chosen: tuple[str, ...], variables: Mapping[str, str], tmp_path: Path
 ) -> None:
-    with overlays.collector(tmp_path, *chosen, variables=variables, rules=True) as collector:
-        assert http_get(collector.health).status == 200
-        assert _doubts(collector.process.stderr) == []
+    with overlays.collector(tmp_path, *chosen, variables=variables, rules=True) as running:
+        assert http_get(running.health).status == 200
+        assert _doubts(running.process.stderr) == []
 
 
 def test_a_name_that_is_deprecated_would_be_found(variables: Mapping[str, str], tmp_path: Path) -> None:
@@ -143,8 +140,8 @@ def test_a_name_that_is_deprecated_would_be_found(variables: Mapping[str, str], 
         "metrics/older": {"receivers": ["spanmetrics"], "exporters": ["otlp_http/prometheus"]},
     }
     older = {"connectors": {"spanmetrics": {}}, "service": {"pipelines": pipelines}}
-    with overlays.collector(tmp_path, variables=variables, more=older) as collector:
-        assert any("deprecated" in line for line in _doubts(collector.process.stderr))
+    with overlays.collector(tmp_path, variables=variables, more=older) as running:
+        assert any("deprecated" in line for line in _doubts(running.process.stderr))
 
 
 @pytest.mark.parametrize(("overlay", "left_out"), WANTED)
@@ -153,7 +150,7 @@ def test_a_variable_without_a_default_that_is_not_set_is_refused(
 ) -> None:
     environment: dict[str, str | None] = {"STACK_COLLECTOR_DATA": str(tmp_path), **variables, left_out: None}
     files = _without_rules(tmp_path, overlay)
-    judged = run([str(overlays.program()), "validate", *files], folder=tmp_path, env=environment)
+    judged = run([collector.program(), "validate", *files], folder=tmp_path, env=environment)
     assert judged.returncode != 0
     assert "redaction" not in judged.stderr
 
@@ -163,6 +160,6 @@ def test_the_collector_refuses_to_start_where_debug_takes_the_authenticator_away
 ) -> None:
     files = _without_rules(tmp_path, "secure", "debug")
     environment = {**overlays.free_ports(), "STACK_COLLECTOR_DATA": str(tmp_path), **variables}
-    started = run([str(overlays.program()), *files], folder=tmp_path, env=environment)
+    started = run([collector.program(), *files], folder=tmp_path, env=environment)
     assert started.returncode != 0
     assert "bearertokenauth/otlp" in started.stderr

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from otelkit.otlp.receiver import Receiver
-from support import lanes, overlays
+from support import overlays
 from support.processes import HOST, free_port, wait_until
 from support.sender import Sender
 
@@ -27,19 +27,10 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Tracer
 
-LANE = "collector"
 SECOND = 1_000_000_000
 ORDINARY = 500
 SENT = "otelcol_exporter_sent_metric_points_total"
 DECIDED = "otelcol_processor_tail_sampling_global_count_traces_sampled_total"
-
-
-@pytest.fixture(autouse=True)
-def _collector_on_path() -> None:
-    if overlays.program() is None:
-        lanes.skipped(LANE, missing := "not on PATH: otelcol-contrib or otelcol")
-        pytest.skip(missing)
-    lanes.ran(LANE)
 
 
 class SameIds(IdGenerator):

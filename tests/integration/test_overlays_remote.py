@@ -25,14 +25,6 @@ KEY = "k3y-of-this-test"
 PATHS = {"/v1/traces", "/v1/metrics", "/v1/logs"}
 
 
-@pytest.fixture(autouse=True)
-def _collector_on_path() -> None:
-    if overlays.program() is None:
-        lanes.skipped(LANE, missing := "not on PATH: otelcol-contrib or otelcol")
-        pytest.skip(missing)
-    lanes.ran(LANE)
-
-
 @contextmanager
 def prometheus(folder: Path) -> Iterator[str]:
     """Run a Prometheus that takes remote write, and give its URL."""

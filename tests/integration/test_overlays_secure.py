@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otelkit.otlp.receiver import Receiver
-from support import lanes, overlays, settled
+from support import overlays, settled
 from support.certificates import Certificates
 from support.processes import HOST, http_get, wait_until
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-LANE = "collector"
 TOKEN = "t0p-secret-of-this-test"
 WRONG = "wr0ng-secret-of-this-test"
 PORTS = {"http/protobuf": "STACK_OTLP_HTTP_PORT", "grpc": "STACK_OTLP_GRPC_PORT"}
@@ -71,10 +70,6 @@ class Secured:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """Only one Collector for all tests; each finds its two good tokens in place."""
-    if overlays.program() is None:
-        lanes.skipped(LANE, missing := "not on PATH: otelcol-contrib or otelcol")
-        pytest.skip(missing)
-    lanes.ran(LANE)
     folder = tmp_path_factory.mktemp("secure")
     files = Certificates(folder)
     with Receiver(grpc_port=0) as store:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from support.collector import program
 from support.processes import HOST, Process, free_port, http_get
 
 if TYPE_CHECKING:
@@ -90,11 +90,6 @@ def merged(*overlays: str) -> dict[str, Any]:
     return whole
 
 
-def program() -> str | None:
-    """Return the path of the Collector on PATH, or None."""
-    return shutil.which("otelcol-contrib") or shutil.which("otelcol")
-
-
 def free_ports() -> dict[str, str]:
     """Return a free port for each of `PORTS`, all different."""
     ports: set[int] = set()
@@ -124,15 +119,13 @@ def collector(
         store: Stands in for Tempo, Prometheus and Loki, whose paths it does not know; it takes gRPC too.
         rules: Load the rules of redaction, which takes seconds.
     """
-    found = program()
-    assert found, "look for the program first"
     environment = {**free_ports(), "STACK_COLLECTOR_DATA": str(folder / f"{name}-data"), **variables}
     last = folder / f"{name}-last.yaml"
     changes = (more or {}, {"exporters": _endpoints(store)} if store else {}, {} if rules else NO_RULES)
     last.write_text(yaml.safe_dump(functools.reduce(_merge, changes)))
     files = [*BASE, *map(path, overlays), last]
     with Process(
-        [found, *(f"--config={file}" for file in files)], folder=folder, env=environment, name=name
+        [program(), *(f"--config={file}" for file in files)], folder=folder, env=environment, name=name
     ) as process:
         running = Collector(process, environment)
         running.wait_ready()
