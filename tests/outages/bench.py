@@ -80,6 +80,9 @@ class Bench:
             wait_until(lambda: time.monotonic() > written, within=2 * TEMPO_HOLDS, what="Tempo wrote it down")
             found = stored.wait(flow, asked, within=0)
         self.verdict.equal(flow.signal, len(asked & found.keys()), len(asked))
+        if lost := [request for request in flow.accepted if asked.intersection(request.ids) - found.keys()]:
+            first, last = (request.answered - flow.accepted[0].answered for request in (lost[0], lost[-1]))
+            self.verdict.note(f"{flow.signal} lost", f"accepted {first:.1f} to {last:.1f} s after the first")
         self.verdict.note(f"{flow.signal} twice", sum(count - 1 for count in found.values()))
         self.verdict.note(f"{flow.signal} all found after", f"{seconds:.1f} s")
         if flow.doubtful:

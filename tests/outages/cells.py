@@ -117,8 +117,13 @@ def queue_full(bench: Bench, signal: str) -> None:
 
 def disk_full(bench: Bench) -> None:
     """More than the disk of the queue holds, likewise."""
-    with small_disk(bench.folder / "disk") as disk, bench.stack({"STACK_COLLECTOR_DATA": str(disk)}) as running:
-        overfilled(bench, running, "logs")
+    with bench.stack() as running:
+        running.stop("collector")
+        with small_disk(running.place / "data" / "collector"):
+            running.start("collector")
+            running.wait_ready()
+            overfilled(bench, running, "logs")
+            running.stop("collector")
 
 
 def overfilled(bench: Bench, running: Stack, signal: str) -> None:
@@ -143,16 +148,15 @@ def overfilled(bench: Bench, running: Stack, signal: str) -> None:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a disk of a few MB."""
-    folder.mkdir()
+def small_disk(folder: Path) -> Iterator[None]:
+    """Mount a disk of a few MB over a folder."""
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False, capture_output=True, text=True
     )
     if mounted.returncode:
         raise SkippedError(f"no small disk could be mounted: {mounted.stderr.strip()}")
     try:
-        yield folder
+        yield
     finally:
         subprocess.run(["umount", folder], check=True)
 
