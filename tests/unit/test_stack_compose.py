@@ -154,6 +154,16 @@ def test_an_interrupted_up_takes_down_what_it_began(docker: Docker, monkeypatch:
     assert stack.state() is None
 
 
+def test_an_engine_that_is_gone_is_told_as_such(docker: Docker, tmp_path: Path) -> None:
+    stack.up(Wanted())
+    (tmp_path / "bin/docker").write_text("#!/bin/sh\nexit 1\n")
+    for action in (stack.down, stack.look, lambda: stack.up(Wanted())):
+        with pytest.raises(StackError, match="is one of containers, and docker compose version fails"):
+            action()
+    (docker.place / "state.json").unlink()
+    assert stack.look() == []
+
+
 def test_a_folder_for_data_is_no_matter_of_containers(docker: Docker, tmp_path: Path) -> None:
     with pytest.raises(StackError, match="--engine native"):
         stack.up(Wanted(data=tmp_path / "data"))

@@ -185,6 +185,9 @@ def _run(place: Path, state: State, arguments: Sequence[str], *, within: float, 
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StackError(f"{' '.join(argv)}: {error}") from error
     if done.returncode:
+        if why := unavailable():
+            note = place / "state.json"
+            raise StackError(f"stack {state.name} is one of containers, and {why}; deleting {note} forgets it")
         raise StackError(f"{' '.join(argv)} failed: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout.decode(errors="replace")
 
