@@ -34,7 +34,7 @@ PROGRAMS = {
     "tempo": ("tempo",),
     "loki": ("loki",),
 }
-# A Collector reads its rules of redaction for a second or two: all by themselves and in pairs are for `nox -s collector`.
+# A Collector reads its rules of redaction for a second or two: each alone and in pairs is for `nox -s collector`.
 SETS = [(), *overlays.WIDE]
 if os.environ.get("OVERLAYS") == "all":
     SETS += [*((name,) for name in overlays.OVERLAYS), *overlays.PAIRS]
