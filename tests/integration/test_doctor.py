@@ -213,6 +213,18 @@ class TestInstalled:
         assert document["road"] == "zero-code"
         assert not {"two-distros", "another-distro"} & ids(document)
 
+    @pytest.mark.skipif(
+        "TEST_OTHER_DISTRO" not in os.environ,
+        reason="TEST_OTHER_DISTRO names no folder with opentelemetry-distro (`nox -s integration` makes one)",
+    )
+    def test_the_usual_other_distro_is_named(self, tmp_path: Path) -> None:
+        off = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+        env = {"PYTHONPATH": os.environ["TEST_OTHER_DISTRO"], **off}
+        done = doctor("--", "opentelemetry-instrument", "python", "-c", "pass", folder=tmp_path, env=env)
+        assert done.returncode == 1
+        assert "chose the distro opentelemetry-distro" in done.stdout
+        assert "Libraries" not in done.stdout
+
     def test_an_instrumentation_of_another_release_is_named(self, tmp_path: Path) -> None:
         needs = "Requires-Dist: opentelemetry-semantic-conventions==0.60b1\n"
         distribution(tmp_path, "opentelemetry-instrumentation-acme", "0.60b1", metadata=needs)

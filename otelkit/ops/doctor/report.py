@@ -42,17 +42,23 @@ def document(told: Told | None, findings: Sequence[Finding], command: Sequence[s
 def show(console: Console, told: Told | None, findings: Sequence[Finding], command: Sequence[str]) -> None:
     """Print the answer of `otelkit doctor`."""
     for line in _lines(told, findings, command):
-        console.print(line, soft_wrap=True)
+        _print(console, line)
+
+
+def _print(console: Console, line: Text) -> None:
+    """Print a line that may quote others: what a terminal would act upon is left out."""
+    line.plain = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line.plain)
+    console.print(line, soft_wrap=True)
 
 
 def show_hop(console: Console, hop: Hop) -> None:
     """Print one hop of `otelkit doctor --prove`, as soon as it is decided."""
     at = "" if hop.seconds is None else f"{hop.seconds:.2f} s"
     head = Text.assemble((f"{hop.state:<8}", _STATES[hop.state]), f"{at:>8}  ", (f"{hop.id:<33}  ", "bold"), hop.what)
-    console.print(head, soft_wrap=True)
+    _print(console, head)
     for name, line in (("cause", hop.cause), ("fix", hop.fix)):
         if line:
-            console.print(Text.assemble(" " * 18, (f"{name}: ", "bold"), line), soft_wrap=True)
+            _print(console, Text.assemble(" " * 18, (f"{name}: ", "bold"), line))
 
 
 def show_proof(console: Console, proof: Proof) -> None:
@@ -65,9 +71,9 @@ def show_proof(console: Console, proof: Proof) -> None:
         line = Text(f"Nothing is broken as far as can be seen; not seen: {', '.join(unseen)}.", "yellow")
     else:
         line = Text("Everything arrives, and every link leads to it.", "green")
-    console.print(line, soft_wrap=True)
+    _print(console, line)
     if broken is not None:
-        console.print(Text.assemble(("Fix: ", "bold"), broken.fix), soft_wrap=True)
+        _print(console, Text.assemble(("Fix: ", "bold"), broken.fix))
 
 
 def proof_document(proof: Proof) -> dict[str, Any]:
@@ -90,25 +96,30 @@ def _lines(told: Told | None, findings: Sequence[Finding], command: Sequence[str
         yield Text.assemble(
             (asked, "bold"), f"  {service}, Python {told.python}, otelkit {told.otelkit}, by {told.road}"
         )
-        yield Text()
-        yield Text("Settings that were set, and what matters most", "bold")
-        yield from _columns(
-            (name, _shown(setting), "" if setting.origin == "default" else setting.origin)
-            for name, setting in told.settings.items()
-            if name in _ALWAYS or setting.origin != "default"
-        )
-        yield Text()
-        yield Text("Libraries", "bold")
-        yield from _columns(
-            (verdict.integration, verdict.choice, verdict.reason)
-            for verdict in told.verdicts
-            if verdict.works or verdict.wanted
-        )
-        yield Text()
-        yield Text("Endpoints", "bold")
-        yield from _columns((each.signal, each.endpoint, _how(each)) for each in told.answers)
+        if told.road != "another distro":  # what would apply, does not
+            yield from _about(told)
     yield Text()
     yield from _findings(findings)
+
+
+def _about(told: Told) -> Iterator[Text]:
+    yield Text()
+    yield Text("Settings that were set, and what matters most", "bold")
+    yield from _columns(
+        (name, _shown(setting), "" if setting.origin == "default" else setting.origin)
+        for name, setting in told.settings.items()
+        if name in _ALWAYS or setting.origin != "default"
+    )
+    yield Text()
+    yield Text("Libraries", "bold")
+    yield from _columns(
+        (verdict.integration, verdict.choice, verdict.reason)
+        for verdict in told.verdicts
+        if verdict.works or verdict.wanted
+    )
+    yield Text()
+    yield Text("Endpoints", "bold")
+    yield from _columns((each.signal, each.endpoint, _how(each)) for each in told.answers)
 
 
 def _columns(rows: Iterator[tuple[str, str, str]]) -> Iterator[Text]:
