@@ -110,13 +110,17 @@ def test_defaults_in_the_configuration_files_are_those_of_env(pins: dict[str, st
     assert [(file, name, default) for file, name, default in found if default != pins[name]] == []
 
 
-def test_no_password_is_usable_before_somebody_sets_one(pins: dict[str, str]) -> None:
+def test_no_password_is_usable_before_somebody_sets_one_and_none_is_committed(
+    compose: dict[str, Any], pins: dict[str, str]
+) -> None:
     secrets = [name for name in pins if name.endswith(("PASSWORD", "DSN"))]
     assert len(secrets) == 3
     assert [pins[name] for name in secrets] == [""] * 3
     assert "${GRAFANA_ADMIN_PASSWORD:?" in COMPOSE.read_text()
     # ... and what is put into the folder of Alertmanager's secrets is never committed.
     assert (DEPLOY / "alertmanager/secrets/.gitignore").read_text().splitlines() == ["*", "!.gitignore"]
+    env_files = {each["path"] for service in compose["services"].values() for each in service.get("env_file", ())}
+    assert {f"/{path}" for path in env_files} <= set((DEPLOY / ".gitignore").read_text().splitlines())
 
 
 def test_images_are_pinned_to_a_version(compose: dict[str, Any]) -> None:
