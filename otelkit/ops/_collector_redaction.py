@@ -172,8 +172,9 @@ def _by_place(rule: Rule) -> Iterator[str]:
         changes = _whole(_FOUND, mark)
     elif rule.pattern is not None:
         changes = [_replaced(_FOUND, *keeping(rule.in_re2, mark))]
-    else:
-        changes = [_replaced(_FOUND, pattern, replacement) for pattern, replacement in _structure(rule, mark)]
+    else:  # headers are told as lists
+        changes = [f"stringify_all({_FOUND})"]
+        changes += (_replaced(_FOUND, pattern, replacement) for pattern, replacement in _structure(rule, mark))
     hints = [_is_in(_KEYS, hint) for hint in _fewest(place.rstrip("*") for place in rule.places)]
     yield from _under(hints, f"^(?i:{keys})$", changes)
 

@@ -156,7 +156,7 @@ def test_every_place_of_a_span_is_reached_but_links_scopes_and_lists(running: Ru
     span.attributes.extend(
         pairs({"note": TEXT, "app.password": [SECRET, 1], "pin": 4711, "app.token": {"a": SECRET}, "http.status": 500})
     )
-    span.attributes.extend(pairs({"listed": ["listed " + TEXT]}))
+    span.attributes.extend(pairs({"listed": ["listed " + TEXT], "http.request.header.referer": ["http://shop/?a=bob"]}))
     event = span.events.add(name=TEXT)
     event.attributes.extend(pairs({"exception.message": TEXT, "secret": SECRET}))
     span.links.add(trace_id=b"\2" * 16, span_id=b"\2" * 8).attributes.extend(pairs({"note": "link " + TEXT}))
@@ -171,7 +171,8 @@ def test_every_place_of_a_span_is_reached_but_links_scopes_and_lists(running: Ru
     assert told.attributes["pin"] == "[redacted:code]"
     assert told.attributes["app.token"] == "[redacted:token]"
     assert told.attributes["http.status"] == 500
-    assert len(told.attributes) == 6
+    assert told.attributes["http.request.header.referer"] == '["http://shop/?a=[redacted:url-query]'
+    assert len(told.attributes) == 7
     (at,) = told.events
     assert (at.name, at.attributes) == (hidden, {"exception.message": hidden, "secret": "[redacted:secret]"})
     assert SECRET in str(told.links)
