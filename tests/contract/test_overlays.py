@@ -10,7 +10,20 @@ import pytest
 import yaml
 
 from otelkit.ops import _assets
-from support.overlays import BASE, NOT_TOGETHER, OVERLAYS, PAIRS, VARIABLE, WANTED, WIDE, load, merged, path, variables
+from support.overlays import (
+    BASE,
+    NOT_TOGETHER,
+    OVERLAYS,
+    PAIRS,
+    ROOT,
+    VARIABLE,
+    WANTED,
+    WIDE,
+    load,
+    merged,
+    path,
+    variables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,3 +229,10 @@ def test_the_readme_says_what_goes_with_what_and_lists_every_variable() -> None:
         if name not in base
     }
     assert set(listed) == used
+
+
+@pytest.mark.parametrize("page", ["another-vendor", "scale-out", "secure-the-stack"])
+def test_a_variable_that_a_page_names_exists(page: str) -> None:
+    named = set(re.findall(r"\bSTACK_[A-Z_]+\b", (ROOT / f"docs/how-to/{page}.md").read_text(encoding="utf-8")))
+    known = {name for file in (*BASE, *map(path, OVERLAYS)) for name in variables(file)} | set(_assets.pins())
+    assert named - known == set()

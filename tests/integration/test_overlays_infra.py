@@ -12,6 +12,7 @@ import pytest
 
 from otelkit.ops.query import wait_for
 from otelkit.ops.query.lgtm import Lgtm
+from otelkit.otlp.receiver import Receiver
 from support import lanes, overlays, postgres, redis_server, stack
 from support.processes import HOST, Process, free_port, wait_until
 
@@ -45,7 +46,7 @@ def programs() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """All of it, scraped every half second."""
+    """All of it, scraped every two seconds."""
     found, folder = programs(), tmp_path_factory.mktemp("infra")
     ports = {name: str(free_port()) for name in NAMES}
     with ExitStack() as running:
@@ -62,7 +63,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         start("NODE")
         start("POSTGRES", DATA_SOURCE_NAME=f"{source}?sslmode=disable")
         start("REDIS", REDIS_ADDR=f"redis://{HOST}:{redis.port}")
-        start("BLACKBOX", f"--config.file={modules}", "--timeout-offset=0")  # by default half a second, which is all
+        start("BLACKBOX", f"--config.file={modules}")
 
         url = f"http://{HOST}:{free_port()}"
         shutil.copy(ROOT / "deploy/prometheus/prometheus.yaml", folder)  # without its targets: nothing is scraped twice
@@ -79,8 +80,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
             **{f"STACK_{name}_EXPORTER_PORT": port for name, port in ports.items()},
             "STACK_PROMETHEUS_URL": url,
             "STACK_PROBED_URL": f"{url}/-/healthy",
-            "STACK_INFRA_INTERVAL": "500ms",
-            "STACK_INFRA_TIMEOUT": "500ms",
+            "STACK_INFRA_INTERVAL": "2s",
+            "STACK_INFRA_TIMEOUT": "2s",
         }
         running.enter_context(overlays.collector(folder, "infra", variables=variables))
         asked = Lgtm.at(prometheus=url, tempo=url, loki=url).prometheus
@@ -122,3 +123,18 @@ def test_what_is_looked_at_was_reached(ask: Prometheus, metric: str) -> None:
 def test_the_probed_page_is_the_instance(ask: Prometheus) -> None:
     (sample,) = wait_for(lambda: ask.query("probe_http_status_code == 200"), bool, 30)
     assert sample.labels["instance"].endswith("/-/healthy")
+
+
+def test_an_exporter_that_does_not_answer_is_down_and_said_so(tmp_path: Path) -> None:
+    ports = {f"STACK_{name}_EXPORTER_PORT": str(free_port()) for name in NAMES}
+    variables = {**ports, "STACK_INFRA_INTERVAL": "1s", "STACK_INFRA_TIMEOUT": "1s"}
+
+    def down(store: Receiver) -> set[str]:
+        points = [point for point in store.points() if point.metric == "up"]
+        assert all(point.value == 0 for point in points)
+        return {str(point.resource["service.name"]) for point in points}
+
+    with Receiver(grpc_port=0) as store, overlays.collector(tmp_path, "infra", variables=variables, store=store) as it:
+        jobs = {"node", "postgresql", "redis", "blackbox"}
+        wait_until(lambda: down(store) == jobs, within=60, what="four exporters are down")
+        it.process.wait_output("Failed to scrape")
