@@ -33,13 +33,14 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
 LANE = "validators"
-# What each container's program is called here, and the first port it listens on.
+# What each container's program is called here, and the first port it listens on. In an order in which none misses
+# another: its complaint would be one of the warnings that a test looks for.
 PROGRAMS = {
-    "collector": (("otelcol-contrib", "otelcol"), 13133),
-    "prometheus": (("prometheus",), 9090),
     "alertmanager": (("alertmanager", "prometheus-alertmanager"), 9093),
+    "prometheus": (("prometheus",), 9090),
     "loki": (("loki",), 3100),
     "tempo": (("tempo",), 3200),
+    "collector": (("otelcol-contrib", "otelcol"), 13133),
 }
 READY = {"collector": "/", "prometheus": "/-/ready", "alertmanager": "/-/ready", "loki": "/ready", "tempo": "/ready"}
 START = 60.0  # a busy machine takes that long
@@ -158,10 +159,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
                 words.append(f"--web.listen-address={HOST}:{ports[name]}")
             (folder / name).mkdir()
             cwd = folder / "deploy" / name if name == "alertmanager" else folder / name
-            processes[name] = stack.enter_context(
-                Process([paths[name], *words], folder=folder, cwd=cwd, env=variables, name=name, stop_within=5.0)
-            )
-        for name, process in processes.items():
+            process = Process([paths[name], *words], folder=folder, cwd=cwd, env=variables, name=name, stop_within=5.0)
+            processes[name] = stack.enter_context(process)
             wait_until(partial(_ready, urls[name] + READY[name], process), within=START, what=f"{name} is ready")
         yield Running(urls=urls, processes=processes, folder=folder)
 
