@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LANE = "collector"
 KEY = "k3y-of-this-test"
+SECRET = "hunter2-of-this-test"
 PATHS = {"/v1/traces", "/v1/metrics", "/v1/logs"}
 
 
@@ -132,3 +133,20 @@ def test_debug_shows_what_arrives_and_its_pages_answer(tmp_path: Path) -> None:
         wait_until(lambda: store.spans() and store.logs() and store.points(), within=30, what="the stores get all too")
         for port, page in (("STACK_ZPAGES_PORT", "pipelinez"), ("STACK_PPROF_PORT", "pprof/cmdline")):
             assert http_get(f"http://{HOST}:{collector.port(port)}/debug/{page}").status == 200
+
+
+def test_neither_debug_nor_an_agent_gives_a_secret_away(tmp_path: Path) -> None:
+    with Receiver(grpc_port=0, keep_raw=True) as gateway:
+        variables = {"STACK_DEBUG_VERBOSITY": "detailed", "STACK_GATEWAY_URL": gateway.grpc_endpoint}
+        with (
+            overlays.collector(tmp_path, "agent", "debug", variables=variables, rules=True) as agent,
+            Sender(agent.http, service="shop") as sender,
+        ):
+            with sender.span("sign in", SpanKind.SERVER, {"password": SECRET}):
+                sender.log("signed in", {"password": SECRET})
+            wait_until(lambda: gateway.spans() and gateway.logs(), within=30, what="both at the gateway")
+            for shown in ("sign in", "signed in"):
+                agent.process.wait_output(shown)
+        assert SECRET not in agent.process.stderr + agent.process.stdout
+        assert not any(SECRET.encode() in request.body for request in gateway.raw())
+        assert {attribute for span in gateway.spans() for attribute in span.attributes} >= {"password"}
