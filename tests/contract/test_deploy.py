@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,10 @@ def test_no_password_is_usable_before_somebody_sets_one_and_none_is_committed(
     assert (DEPLOY / "alertmanager/secrets/.gitignore").read_text().splitlines() == ["*", "!.gitignore"]
     env_files = {each["path"] for service in compose["services"].values() for each in service.get("env_file", ())}
     assert {f"/{path}" for path in env_files} <= set((DEPLOY / ".gitignore").read_text().splitlines())
+    # ... nor packed into a wheel that is built from a checkout which runs a stack.
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert {"/collector/tls", "/deploy/alertmanager/secrets/[!.]*", "/deploy/?*.env"} <= set(build["exclude"])
+    assert "force-include" not in build["targets"]["wheel"]  # asks nobody what is excluded
 
 
 def test_images_are_pinned_to_a_version(compose: dict[str, Any]) -> None:
