@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from otelkit.ops.query.lgtm import Lgtm
     from support.stack import Stack
 
-DEADLINE = 15.0
+DEADLINE = 60.0
 ROUTE = "/orders/{order_id}"
 
 

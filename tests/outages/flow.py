@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import threading
 import time
 import uuid
@@ -221,10 +222,10 @@ class Flow:
 
 
 def _reason(text: bytes) -> str:
-    """Return the words of a refusal, which is a `google.rpc.Status`."""
+    """Return the words of a refusal, which is a `google.rpc.Status`; without the folders of a file that it names."""
     status = status_pb2.Status()
     status.ParseFromString(text)
-    return str(status.message)
+    return re.sub(r"/\S*/", "", status.message)
 
 
 def _attribute(key: str, value: str) -> KeyValue:

@@ -22,7 +22,9 @@ _HEAD = """\
 The real Collector, Tempo, Loki and Prometheus with the files of `collector/` and `deploy/`, started by `otelkit stack
 up`; `nox -s outages -- --full`. Three senders of 200 spans and 200 log records a second, and of a counter, know of each
 item whether the Collector accepted it; each has an id of its own, by which it is looked for in its store. `a/b` is
-found and accepted; "twice" is how often one was found more than once.
+found and accepted; "twice" is how often one was found more than once (Loki and Prometheus show what is the same once).
+"Lost in Tempo" is what Tempo had acknowledged and not yet written down when it was killed; "lost in the Collector" what
+a gateway had not yet decided about. The times are those of a machine that did much else.
 
 | what is done | |
 |---|---|"""
