@@ -110,16 +110,18 @@ _STRING = r"\"(?:[^\"\\\n]|\\.)*+\"?|'(?:[^'\\\n]|\\.)*+'?"
 _OPENING = r"\[({"
 
 
-def _nested(depth: int, opening: str = _OPENING) -> str:
+def _nested(depth: int, opening: str = _OPENING, repeated: Literal["*", "+"] = "*") -> str:
     """Write what reads brackets within brackets, with strings in them; what lies deeper ends with its line.
 
     Args:
         depth: Of brackets.
         opening: The outermost ones.
+        repeated: Whether these may be empty.
     """
     inner = r"[\[({][^\n]*+"
     for level in range(depth):
-        inner = rf"[{opening if level == depth - 1 else _OPENING}](?:[^\[\](){{}}\n\"']|{_STRING}|{inner})*+[\])}}]?"
+        opens, times = (opening, repeated) if level == depth - 1 else (_OPENING, "*")
+        inner = rf"[{opens}](?:[^\[\](){{}}\n\"']|{_STRING}|{inner}){times}+[\])}}]?"
     return inner
 
 
@@ -189,7 +191,12 @@ _RE2_QUOTED = (
     r"|\\{1,7}\"((?:[^\"\\]|\\[^\"\\])+)|\\{1,7}'((?:[^'\\]|\\[^'\\])+)"
 )
 _RE2_BRACKETED = rf"({_RE2_LIST}|\{{(?:[^{{}}\n]|\{{[^{{}}\n]*\}}?)+\}}?|\((?:[^()\n]|\([^()\n]*\)?)+\)?)"
-_RE2_BARE = r"((?:[^\s\"'&,;()\[\]{}<>\\?]|\?[^\s\"'&,;)}\]<>\\])[^\s\"'&,;)}\]<>\\]*)"
+_RE2_FIRST = r"(?:[^\s\"'&,;()\[\]{}<>\\?]|\?[^\s\"'&,;)}\]<>\\])"
+# What follows a comma goes on if no `=` or `:` comes behind it, up to where the text ends or pauses.
+_RE2_BARE = (
+    rf"({_RE2_FIRST}[^\s\"'&,;)}}\]<>\\]*(?:[,;&][^\s\"'&,;=:)}}\]<>\\]+)+)(?:\z|[\s\"')}}\]<>])"
+    rf"|({_RE2_FIRST}[^\s\"'&,;)}}\]<>\\]*)"
+)
 _RE2_VALUE = rf"(?:{_RE2_QUOTED}|{_RE2_BRACKETED}|{_RE2_BARE})"
 _RE2_SEPARATOR = r"(?:\\*[\"'])?\]?[ \t]*(?:=>|:=|=+|:|%3[Dd]|%3[Aa])[ \t]*"
 
@@ -630,7 +637,10 @@ RULES: tuple[Rule, ...] = (
         hints=("args",),
         needs=_ASSIGNS,
         check=_is_given,
-        re2_pattern=rf"(?:kw)?args(?:repr)?{_RE2_SEPARATOR}(?:{_RE2_QUOTED}|({_RE2_LIST}|{_greedy(_nested(6, '({'))}))",
+        re2_pattern=(
+            rf"(?:kw)?args(?:repr)?{_RE2_SEPARATOR}"
+            rf"(?:{_RE2_QUOTED}|({_RE2_LIST}|{_greedy(_nested(6, '({', '+'))}))"
+        ),
     ),
     Rule(
         name="message-body",

@@ -63,8 +63,7 @@ a rule finds becomes `[redacted:<rule>]`; `Telemetry.stats()` counts by rule. In
 
 The Collector applies the same rules to what services without otelkit send (`collector/redaction.yaml`, rendered from
 this list; [what it reaches](../../collector/README.md#redaction)). RE2 is what it matches with. "Exact": it finds the
-same there. "Approximate": it has no look-around and no check of what was found, so that it hides a little more; of a
-password in a text without quotes, what follows a comma, `;` or `&` may show.
+same there. "Approximate": it has no look-around and no check of what was found, so that it hides a little more.
 """
 
 _LIMITS = """\

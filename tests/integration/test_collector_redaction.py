@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 NOTE = "note"
 WITHIN = 30.0
 
-SHOWN = {"password=correct,horse;battery"}
-"""Secrets of which the Collector shows a part: behind a comma RE2 cannot tell what goes on from what comes next."""
-
 EXACT = {rule.name for rule in RULES if rule.re2 == "exact"} - {rule.name for rule in RULES if rule.re2 != "exact"}
 
 HIDDEN_THERE = {
@@ -50,7 +47,6 @@ HIDDEN_THERE = {
     "password=$1 and token=:token",
     "token_type=bearer expires_in=3600",
     "sk-learn-compatible-estimators-everywhere",
-    "work(*args, **kwargs) takes args: none, kwargs={}",
 }
 """Innocent texts of which the Collector hides a part, for want of a check. Lines of source come on top."""
 
@@ -109,15 +105,13 @@ def through(running: Running, rows: Sequence[tuple[str, str]], resource: Mapping
 def test_what_the_sdk_hides_the_collector_hides_and_says_it_alike_where_the_rule_is_exact(running: Running) -> None:
     redactor = Redactor()
     rows = [(planted.key, planted.text) for planted in SECRETS]
-    shown, alike = set(), 0
+    alike = 0
     for planted, told in zip(SECRETS, through(running, rows), strict=True):
         expected = redactor.value(planted.key, planted.text)
         alike += told == expected
-        if planted.secret in told:
-            shown.add(planted.text)
+        assert planted.secret not in told
         if planted.rule in EXACT:
             assert told == expected
-    assert shown == SHOWN
     assert alike >= 0.9 * len(SECRETS)
 
 
