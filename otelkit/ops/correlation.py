@@ -248,7 +248,7 @@ def log_to_trace(sources: Mapping[str, Source], query: Lgtm, trace: Trace) -> Li
 def trace_to_metrics(sources: Mapping[str, Source], query: Lgtm, span: Span) -> tuple[Link, ...]:
     """Follow each "Metrics for this span": the metrics of its service and operation around its time."""
     tempo = next((source for source in sources.values() if source.type == "tempo"), None)
-    options = tempo.data.get("tracesToMetrics", {}) if tempo else {}
+    options = (tempo.data.get("tracesToMetrics") if tempo else None) or {}
     queries = options.get("queries") or [{}]
     nobody = replace(span, name="nobody", resource=_nobody(span.resource), attributes=_nobody(span.attributes))
 
@@ -321,9 +321,8 @@ def edges(trace: Trace) -> tuple[Edge, ...]:
         if span.kind == "CLIENT" and database and span.span_id not in answered:
             systems = {span.attributes.get(name) for name in _DATABASES}
             kind = "cache" if systems & _CACHES else "database"
-            found[Edge(kind=kind, client=span.service, server=_first(span, _PEERS) or _address(span) or database)] = (
-                None
-            )
+            server = _first(span, _PEERS) or _address(span) or database
+            found[Edge(kind=kind, client=span.service, server=server)] = None
     return tuple(found)
 
 
@@ -384,9 +383,12 @@ def _walked(name: str, sources: Mapping[str, Source], source: str, walk: Callabl
     try:
         detail = walk(click)
         found = True
-    except (_BrokenError, QueryError, ValueError) as error:
-        detail = " ".join(str(error).split())[:_SHOWN]
-    return Link(name=name, source=start.name, target=click.target, query=click.query, found=found, detail=detail)
+    except (_BrokenError, QueryError, ValueError, re.error) as error:
+        detail = str(error)
+    except (LookupError, TypeError, AttributeError) as error:
+        detail = f"the file is not as Grafana wants it ({type(error).__name__}: {error})"
+    shown = " ".join(detail.split())[:_SHOWN]
+    return Link(name=name, source=start.name, target=click.target, query=click.query, found=found, detail=shown)
 
 
 def _open_trace(click: _Click, query: Lgtm, text: str, trace_id: str, span_id: str) -> str:
