@@ -20,7 +20,7 @@ from support.processes import PYTHON, Process, http_get, run, wait_until
 from support.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 LANE = "stack"
 FEW = ("prometheus", "alertmanager")
@@ -50,19 +50,22 @@ class Few:
 
     Args:
         folder: A folder of the test.
-        programs: Names of the programs.
+        offset: What to add to the ports.
     """
 
-    def __init__(self, folder: Path, programs: Sequence[str] = FEW) -> None:
+    def __init__(self, folder: Path, offset: int) -> None:
         self.folder = folder
         self.bin = folder / "bin"
         self.bin.mkdir()
+        self.add(*FEW)
+        self.offset = ["--port-offset", str(offset)]
+        self.place = folder / "state/otelkit/stack/default"
+
+    def add(self, *programs: str) -> None:
         for name in programs:
             found = stack.find(name)
             assert found
             (self.bin / Path(found).name).symlink_to(found)
-        self.offset = ["--port-offset", str(stack.free_offset())]
-        self.place = folder / "state/otelkit/stack/default"
 
     def argv(self, action: str, *arguments: str) -> list[str]:
         own = ["--engine", "native", *self.offset] if action == "up" else []
@@ -85,10 +88,11 @@ class Few:
 
 @pytest.fixture
 def few(tmp_path: Path) -> Iterator[Few]:
-    user = Few(tmp_path)
-    yield user
-    assert user("down").returncode == 0
-    assert user.runs() == []
+    with stack.offset() as offset:
+        user = Few(tmp_path, offset)
+        yield user
+        assert user("down").returncode == 0
+        assert user.runs() == []
 
 
 def test_every_program_is_ready_and_told_as_such(running: Stack) -> None:
@@ -295,17 +299,17 @@ def test_what_an_up_that_was_killed_left_is_found(few: Few, then: str) -> None:
         assert {name for name, seen in told.items() if seen["state"] == "ready"} == set(FEW)
 
 
-def test_an_up_that_is_interrupted_at_any_moment_leaves_nothing_running(tmp_path: Path) -> None:
-    user = Few(tmp_path, (*FEW, "collector"))
+def test_an_up_that_is_interrupted_at_any_moment_leaves_nothing_running(few: Few) -> None:
+    few.add("collector")
     began = time.monotonic()
-    assert user("up").returncode == 0
+    assert few("up").returncode == 0
     takes = time.monotonic() - began
-    assert user("down").returncode == 0
+    assert few("down").returncode == 0
     seed = random.SystemRandom().randrange(10**6)
     moments = random.Random(seed)  # noqa: S311  moments, not secrets
     finished = 0
     for number in range(INTERRUPTS):
-        with Process(user.argv("up"), folder=tmp_path, env=user.env, name=f"up-{number}") as up:
+        with Process(few.argv("up"), folder=few.folder, env=few.env, name=f"up-{number}") as up:
             time.sleep(moments.uniform(0, takes))
             sent = moments.choice(SIGNALS)
             up.signal(sent)
@@ -313,10 +317,10 @@ def test_an_up_that_is_interrupted_at_any_moment_leaves_nothing_running(tmp_path
         what = f"seed {seed}, number {number}: {sent.name}, exit code {code}\n{up.tail()}"
         if code == 0:  # it had finished: a signal then is too late
             finished += 1
-            assert user("status").returncode == 0, what
-            assert user("down").returncode == 0, what
-        assert user.runs() == [], what
-        assert not (user.place / "state.json").exists(), what
+            assert few("status").returncode == 0, what
+            assert few("down").returncode == 0, what
+        assert few.runs() == [], what
+        assert not (few.place / "state.json").exists(), what
     assert finished < INTERRUPTS
 
 

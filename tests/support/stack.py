@@ -6,12 +6,15 @@ they keep in a folder of the test. Nothing here needs Docker or the network.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
-import secrets
+import os
 import shutil
 import socket
+import tempfile
 import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +26,7 @@ from support.processes import HOST, PYTHON, http_get, run
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
     from support.processes import Process
@@ -33,9 +36,8 @@ _OVERLAYS = ROOT / "collector/overlays"
 
 _PAUSE = 0.05  # seconds between two looks
 _LAST_LINES = 40
-_TRIES = 5
-# Above what programs use by default, below what Linux hands out to those that ask for any port.
-_OFFSETS = range(2_000, 18_000)
+_TRIES = 3
+_SIDE_BY_SIDE = 60  # stacks of all tests of this machine
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     name: kind.executables for name, kind in _programs.KINDS.items() if name != "grafana"
@@ -54,13 +56,37 @@ def missing() -> str:
     return f"not on PATH: {', '.join(absent)}" if absent else ""
 
 
-def free_offset() -> int:
-    """Return a `--port-offset` at which all ports of a stack are free at this moment."""
+@contextmanager
+def offset() -> Iterator[int]:
+    """Give a `--port-offset` that no other test of this machine takes until the block ends, all ports of it free now.
+
+    Two stacks side by side collide wherever the difference of their offsets is that of two ports: only offsets that are
+    clear of each other are given, each locked by a file that its process holds.
+    """
     ports = [int(value) for name, value in _assets.pins().items() if name.endswith("_PORT")]
     while True:
-        offset = _OFFSETS[secrets.randbelow(len(_OFFSETS))]
-        if all(map(_is_free, (port + offset for port in ports))):
-            return offset
+        for candidate in _clear_offsets(ports):
+            held = os.open(f"{tempfile.gettempdir()}/otelkit-port-offset-{candidate}", os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if all(_is_free(port + candidate) for port in ports):
+                    yield candidate
+                    return
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(held)
+        time.sleep(_PAUSE)
+
+
+def _clear_offsets(ports: Sequence[int]) -> list[int]:
+    differences = {abs(one - other) for one in ports for other in ports}
+    found: list[int] = []
+    # Above what programs use by default, below what Linux hands out to those that ask for any port.
+    for candidate in range(2_000, 18_000):
+        if not any(abs(candidate - other) in differences for other in found):
+            found.append(candidate)
+    return found[:_SIDE_BY_SIDE]
 
 
 class StackError(AssertionError):
@@ -107,6 +133,7 @@ class Stack:
         self._config = config
         self._programs: dict[str, Program] = {}
         self._started: set[str] = set()
+        self._offset = ExitStack()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._endpoints: Endpoints | None = None
         self.environment: dict[str, str | None] = {**(variables or {}), "XDG_STATE_HOME": str(folder / "state")}
@@ -117,7 +144,8 @@ class Stack:
         self._folder.mkdir(parents=True, exist_ok=True)
         arguments = self._arguments()
         for last in (*[False] * (_TRIES - 1), True):
-            up = self.command("up", *arguments, "--port-offset", str(free_offset()), name="up")
+            number = self._offset.enter_context(offset())
+            up = self.command("up", *arguments, "--port-offset", str(number), name="up")
             if up.returncode == 0:
                 break
             self.stop()
@@ -240,6 +268,8 @@ class Stack:
             self._started.discard(name)
             if name in self._children:
                 self._children.pop(name).wait()
+        if not names:
+            self._offset.close()
 
     def printed(self, name: str) -> str:
         """Return what a program has printed since it was started last."""
