@@ -11,6 +11,7 @@ import math
 import re
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -145,6 +146,21 @@ def test_the_variables_offer_what_there_is(query: Lgtm) -> None:
     assert found["svc"] == services, "programs of the stack are none"
     assert NAMESPACE in found["ns"]
     assert found["env"] == set(), "unset, as it is by default"
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("title", PANELS)
+def test_the_link_of_a_panel_asks_what_the_store_understands(query: Lgtm, title: str) -> None:
+    """It need not find anything: not every service has a request slower than half a second."""
+    (link,) = PANELS[title]["links"]
+    (pane,) = json.loads(parse_qs(urlsplit(link["url"]).query)["panes"][0]).values()
+    assert pane["range"] == {"from": "${__from}", "to": "${__to}"}
+    (asked,) = pane["queries"]
+    question = re.sub(r"\$\{(\w+):percentencode\}", lambda name: ALL[name[1]], asked.get("query") or asked["expr"])
+    if pane["datasource"] == "tempo":
+        query.tempo.search(question)
+    else:
+        assert query.loki.lines(question)
 
 
 @pytest.mark.usefixtures("busy")
