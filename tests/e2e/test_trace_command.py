@@ -109,16 +109,13 @@ def test_json_has_what_is_told(trace: Callable[..., Process], order: str, query:
     assert set(document["links"]) == {"trace", "logs"}
 
 
-@pytest.mark.parametrize("service", [[], ["--service", "api"]], ids=["any", "service"])
-def test_the_last_is_the_newest_request_once_it_is_stored(
-    trace: Callable[..., Process], shop: Shop, service: list[str]
-) -> None:
+def test_the_last_is_the_newest_request_once_it_is_stored(trace: Callable[..., Process], shop: Shop) -> None:
     """Timers go on meanwhile: beat publishes every two seconds."""
     answer = httpx.get(f"{shop.api}/nowhere", trust_env=False)
     last = answer.headers["traceresponse"].split("-")[1]
 
     def told() -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(trace("--last", *service, "--json").stdout)
+        document: dict[str, Any] = json.loads(trace("--last", "--json").stdout)
         return document
 
     document = wait_for(told, lambda document: document["trace_id"] == last, DEADLINE)
