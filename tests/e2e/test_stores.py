@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanKind
 
+from otelkit._sanitise import TEXT_LIMIT
 from otelkit.ops.query import wait_for
 from support.processes import http_get
 from support.sender import Sender
@@ -65,6 +66,18 @@ def test_spans_are_counted_once_by_the_collector_and_not_by_tempo(query: Lgtm, r
     assert [sample.labels["__name__"] for sample in counted] == ["traces_span_metrics_calls_total"]
     of_tempo = query.prometheus.query('count by (__name__) ({source="tempo"})')
     assert [sample for sample in of_tempo if "service_graph" not in sample.labels["__name__"]] == []
+
+
+def test_tempo_keeps_a_stack_trace_to_its_end(query: Lgtm, running: Stack) -> None:
+    stack = "😀" * (TEXT_LIMIT - 10) + "ValueError"
+    with (
+        Sender(running.otlp_http, service=f"api-{uuid.uuid4().hex[:8]}") as api,
+        api.span("GET /", SpanKind.SERVER, {"exception.stacktrace": stack}) as trace_id,
+    ):
+        pass
+    trace = wait_for(lambda: query.trace(trace_id), bool, DEADLINE)
+    assert trace is not None
+    assert trace.spans[0].attributes["exception.stacktrace"] == stack
 
 
 def test_loki_takes_what_a_collector_kept_during_an_outage(running: Stack) -> None:
