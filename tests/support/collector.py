@@ -35,6 +35,7 @@ class Running(NamedTuple):
     process: Process
     store: Receiver
     otlp_http: str
+    otlp_grpc: str
     metrics: str
 
 
@@ -91,6 +92,7 @@ def running(
             process,
             store,
             f"http://{HOST}:{ports['STACK_OTLP_HTTP_PORT']}",
+            f"http://{HOST}:{ports['STACK_OTLP_GRPC_PORT']}",
             f"http://{HOST}:{ports['STACK_COLLECTOR_METRICS_PORT']}/metrics",
         )
 
