@@ -8,10 +8,14 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, cast
 
+from otelkit._stderr import say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COMMANDS = ("run", "doctor", "stack", "trace", "render")
+_EXTRA = frozenset({"grafana_foundation_sdk", "psutil", "rich", "yaml"})  # what `otelkit[ops]` brings
+_USAGE_ERROR = 2  # as argparse has it
 
 
 class _Command(Protocol):
@@ -46,4 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subparser = subparsers.add_parser(name, help=commands[name].HELP, description=commands[name].HELP)
         commands[name].arguments(subparser)
     options = parser.parse_args(arguments)
-    return commands[options.command].main(options)
+    try:
+        return commands[options.command].main(options)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        say(f"{options.command}: {error.name} is not installed; install the extra: pip install 'otelkit[ops]'")
+        return _USAGE_ERROR
