@@ -10,7 +10,7 @@ from otelkit.ops import _assets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PORTS = {
+PORTS = {
     "otlp_http": "OTLP_HTTP_PORT",
     "otlp_grpc": "OTLP_GRPC_PORT",
     "collector_health": "COLLECTOR_HEALTH_PORT",
@@ -21,6 +21,7 @@ _PORTS = {
     "tempo": "TEMPO_PORT",
     "grafana": "GRAFANA_PORT",
 }
+"""The variable of `deploy/.env` that sets each one's port."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Endpoints:
             offset: What `--port-offset` added to each port.
         """
         found = _assets.pins() if pins is None else pins
-        return cls(**{name: f"http://{host}:{int(found[port]) + offset}" for name, port in _PORTS.items()})
+        return cls(**{name: f"http://{host}:{int(found[port]) + offset}" for name, port in PORTS.items()})
 
     def but(self, **urls: str | None) -> Self:
         """Return these with some replaced; None leaves one as it is."""

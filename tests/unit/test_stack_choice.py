@@ -106,6 +106,13 @@ def test_credentials_are_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2-planted" not in repr(_choice.choose(Wanted(), "native"))
 
 
+def test_an_ejected_file_without_a_newer_variable_has_what_is_shipped(own: Path) -> None:
+    (own / "deploy/.env").write_text("LOKI_PORT=4100\n")
+    state = _choice.choose(Wanted(config=own), "native")
+    assert state.ports == {**_choice.choose(Wanted(), "native").ports, "LOKI_PORT": 4100}
+    assert state.settings["LOKI_IMAGE"] == _assets.pins()["LOKI_IMAGE"]
+
+
 def test_the_same_again_differs_in_nothing(own: Path) -> None:
     wanted = Wanted(config=own, overlays=("debug",), port_offset=7)
     assert _choice.differences(_choice.choose(wanted, "native"), _choice.choose(wanted, "native")) == []

@@ -9,11 +9,10 @@ from __future__ import annotations
 import shutil
 from importlib.metadata import version
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from otelkit.errors import StackError
 from otelkit.ops import _assets
-from otelkit.ops.endpoints import Endpoints
+from otelkit.ops.endpoints import PORTS, Endpoints
 from otelkit.ops.stack import _choice, _compose, _native, _processes, _state
 from otelkit.ops.stack._choice import Wanted
 from otelkit.ops.stack._progress import Progress, Silent
@@ -60,10 +59,7 @@ def endpoints(name: str = "default") -> Endpoints | None:
     noted = state(name)
     if noted is None or (noted.engine == "native" and not _processes.running(_state.folder(name), noted.programs)):
         return None
-    own = {"otlp_http": "OTLP_HTTP_PORT", "otlp_grpc": "OTLP_GRPC_PORT", "grafana": "GRAFANA_PORT"}
-    host = urlsplit(noted.url("PROMETHEUS_PORT")).hostname or noted.host
-    found = Endpoints.at(host, pins={port: str(number) for port, number in noted.ports.items()})
-    return found.but(**{name: noted.url(port) for name, port in own.items()})
+    return Endpoints(**{name: noted.url(port) for name, port in PORTS.items()})
 
 
 def up(wanted: Wanted, *, progress: Progress = _SILENT) -> State:

@@ -72,8 +72,10 @@ def choose(wanted: Wanted, engine: Engine) -> State:
     """
     source = files(wanted)
     place = _state.folder(wanted.name)
+    # What an ejected file of an older otelkit does not have yet is as it is shipped now.
+    pins = {**_assets.pins(), **_assets.pins(source)}
     # As Compose has it: a variable of the shell wins over the file.
-    settings = {name: os.environ.get(name, value) for name, value in _assets.pins(source).items()}
+    settings = {name: os.environ.get(name, value) for name, value in pins.items()}
     data = place / "data" if wanted.data is None else wanted.data.resolve()
     return State(
         name=wanted.name,

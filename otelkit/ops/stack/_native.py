@@ -137,7 +137,7 @@ def _prepare(place: Path, state: State, *, source: Path, fresh: bool) -> None:
 def _start(
     place: Path, state: State, *, before: Mapping[str, psutil.Process], deadline: float, progress: Progress
 ) -> State:
-    pins = _assets.pins(place)
+    pins = state.settings
     folder = Path(state.programs_folder) if state.programs_folder else None
     found = {name: path for name, kind in _programs.KINDS.items() if (path := _programs.find(kind, folder))}
     there = {*found, *before}
