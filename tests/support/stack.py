@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
@@ -22,10 +23,9 @@ from typing import TYPE_CHECKING, Any, Self
 from otelkit.ops import _assets
 from otelkit.ops.endpoints import Endpoints
 from otelkit.ops.stack import _processes, _programs
-from support.processes import HOST, PYTHON, http_get, run
+from support.processes import HOST, PYTHON, clean_environment, http_get, run
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
@@ -38,6 +38,8 @@ _PAUSE = 0.05  # seconds between two looks
 _LAST_LINES = 40
 _TRIES = 3
 _SIDE_BY_SIDE = 60  # stacks of all tests of this machine
+# Programs of a stack outlive who started them: where a run of tests is killed, its pipe ends, and this takes them down.
+_WATCH = "import subprocess, sys; sys.stdin.buffer.read(); subprocess.run(sys.argv[1:], check=False)"
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     name: kind.executables for name, kind in _programs.KINDS.items() if name != "grafana"
@@ -134,6 +136,7 @@ class Stack:
         self._programs: dict[str, Program] = {}
         self._started: set[str] = set()
         self._offset = ExitStack()
+        self._watcher: subprocess.Popen[bytes] | None = None
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._endpoints: Endpoints | None = None
         self.environment: dict[str, str | None] = {**(variables or {}), "XDG_STATE_HOME": str(folder / "state")}
@@ -144,6 +147,7 @@ class Stack:
         self._folder.mkdir(parents=True, exist_ok=True)
         arguments = self._arguments()
         for last in (*[False] * (_TRIES - 1), True):
+            self._watch()
             number = self._offset.enter_context(offset())
             up = self.command("up", *arguments, "--port-offset", str(number), name="up")
             if up.returncode == 0:
@@ -270,6 +274,7 @@ class Stack:
                 self._children.pop(name).wait()
         if not names:
             self._offset.close()
+            self._stop_watching()
 
     def printed(self, name: str) -> str:
         """Return what a program has printed since it was started last."""
@@ -287,6 +292,23 @@ class Stack:
         for overlay in self._overlays:
             arguments += ["--overlay", overlay.stem]
         return arguments if config is None else [*arguments, "--config", str(config)]
+
+    def _watch(self) -> None:
+        down = [PYTHON, "-m", "otelkit.ops.cli", "stack", "down", "--timeout", str(self._stop_within)]
+        self._watcher = subprocess.Popen(
+            [PYTHON, "-c", _WATCH, *down],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=clean_environment(self.environment),
+            start_new_session=True,
+        )
+
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.communicate()
+            self._watcher = None
 
     def _note(self) -> None:
         told: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
