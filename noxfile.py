@@ -98,8 +98,11 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-# Files of tests in as many processes as there are cores; most of their time they wait for servers. `-- -n0` for one.
-SIDE_BY_SIDE = (f"--numprocesses={max(2, os.cpu_count() or 2)}", "--dist=loadfile")
+CORES = max(2, os.cpu_count() or 2)
+# Files of tests in as many processes as there are cores; `-- -n0` for one.
+SIDE_BY_SIDE = (f"--numprocesses={CORES}", "--dist=loadfile")
+# In twice as many: much of their time they wait for servers.
+WAITING = (f"--numprocesses={2 * CORES}", "--dist=loadfile")
 UNLISTED = {"wheel", "demo"}  # no lanes; they are named only where they failed
 CLOSING = Closing(Path(tempfile.mkdtemp(prefix="otelkit-nox-")), required=os.environ.get(REQUIRED, ""))
 
@@ -245,7 +248,7 @@ def contract(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Test with real servers, launchers and databases."""
     add_other_distro(session)
-    run_folder(session, "integration", *group("neighbours"), options=SIDE_BY_SIDE)
+    run_folder(session, "integration", *group("neighbours"), options=WAITING)
 
 
 @nox.session(default=False, requires=["wheel"])
@@ -261,9 +264,11 @@ def celery(session: nox.Session) -> None:
 @lane
 def e2e(session: nox.Session) -> None:
     """Test through the real Collector, Prometheus, Tempo and Loki, and take each of them away for some seconds."""
-    run_folder(session, "e2e")
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
     if not session.posargs:
+        leave_checkout(session)
         run_outages(session)
+    pytest(session, str(ROOT / "tests" / "e2e"), *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(default=False, requires=["wheel"])

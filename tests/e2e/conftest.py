@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from support.shop_services import Shop
 
 LANE = "e2e"
-_LAST_LINES = pytest.StashKey[list[str]]()
+PRINTED_LAST = "printed last"
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +61,9 @@ def shop(
         yield started
 
 
-@pytest.fixture(scope="session")
-def last_lines(pytestconfig: pytest.Config) -> list[str]:
-    """What a test found that people want to read: the run prints it at its end."""
-    return pytestconfig.stash.setdefault(_LAST_LINES, [])
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests left for it."""
-    for line in terminalreporter.config.stash.get(_LAST_LINES, []):
-        terminalreporter.write_line(line)
+    """Print last what tests found out that people want to read; each recorded it as its property `PRINTED_LAST`."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, lines in report.user_properties:
+            if name == PRINTED_LAST:
+                terminalreporter.write_line(lines)
