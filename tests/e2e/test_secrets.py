@@ -86,7 +86,7 @@ def service(running: Stack) -> Iterator[Service]:
     try:
         with tracer.start_as_current_span("root") as root:
             for row, planted in enumerate(SECRETS):
-                there = {"row": row, planted.key or NOTE: planted.text}
+                there: dict[str, str | int] = {"row": row, planted.key or NOTE: planted.text}
                 # Some texts are secrets under their key only.
                 text = "item" if planted.key else planted.text
                 with tracer.start_as_current_span(text, attributes=there) as span:
