@@ -41,6 +41,7 @@ SIGNALS = {
     "process": {"metric"},
     "verdicts": {"metric"},
     "delivery": {"metric"},
+    "metrics of spans": {"metric", "exemplar"},
 }
 
 
@@ -74,6 +75,7 @@ def rows(library: str, service: str, **questions: str | list[str]) -> Iterator[R
 
 CONFIRM = 'celery_task_name="shop.tasks.confirm"'
 REMIND = 'celery_task_name="shop.tasks.remind"'
+QUEUE = 'messaging_destination_name="celery"'
 PROCESS = [
     "process_cpu_time_seconds_total{$} > 0",
     "process_memory_usage_bytes{$} > 0",
@@ -269,6 +271,29 @@ ROWS = (
             f"messaging_client_sent_messages_total{{$,{REMIND}}} > 0",
         ],
         log='{$} |= "Sending due task remind"',
+    ),
+    # Made by the Collector: of requests, statements, commands and messages, by the attributes that become labels.
+    *rows(
+        "metrics of spans",
+        "api",
+        metric=[
+            'traces_span_metrics_calls_total{$,http_route="/orders",http_response_status_code="201"} == 1',
+            'traces_span_metrics_calls_total{$,span_kind="SPAN_KIND_CLIENT",db_system_name="sqlite"} > 0',
+            'traces_span_metrics_calls_total{$,span_kind="SPAN_KIND_CLIENT",db_system_name="redis"} > 0',
+            f'traces_span_metrics_calls_total{{$,span_kind="SPAN_KIND_PRODUCER",{QUEUE}}} == 1',
+            'traces_span_metrics_duration_seconds_count{$,http_request_method="POST",http_route="/orders"} > 0',
+        ],
+        exemplar='traces_span_metrics_duration_seconds_bucket{$,http_route="/orders"}',
+    ),
+    *rows(
+        "metrics of spans",
+        "worker",
+        metric=f'traces_span_metrics_calls_total{{$,span_kind="SPAN_KIND_CONSUMER",{QUEUE}}} > 0',
+    ),
+    *rows(
+        "metrics of spans",
+        "payment",
+        metric='traces_span_metrics_calls_total{$,http_route="/charges",status_code="STATUS_CODE_ERROR"} == 1',
     ),
 )
 
