@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import httpx
 
 from faults.bench import SkippedError
 from outages.bench import RATES, STORES, TEMPO_HOLDS, Probe, flows, queued
@@ -172,10 +175,32 @@ def restarted(bench: Bench, *, kill: bool) -> None:
             time.sleep(STEADY[bench.full])
         for flow in sent.values():
             bench.check(running, flow)
-        for program in ("collector", *STORES.values()):
+        silences(running, create="restarts")
+        for program in ("collector", "alertmanager", *STORES.values()):
             running.stop(program, kill=kill)
             running.start(program)
             running.wait_ready()
         for flow in sent.values():
             found = Stored(running).wait(flow, flow.ids, within=30)
             bench.verdict.equal(f"{flow.signal} afterwards", len(flow.ids & found.keys()), len(flow.ids))
+        # Alertmanager writes silences down every minute, and when it is told to end.
+        if kill:
+            bench.verdict.note("silences afterwards", f"{len(silences(running))}/1")
+        else:
+            bench.verdict.equal("silences afterwards", len(silences(running)), 1)
+
+
+def silences(running: Stack, *, create: str = "") -> list[str]:
+    """Return the comments of Alertmanager's silences; before that, create one with this comment."""
+    url = f"{running.alertmanager}/api/v2/silences"
+    if create:
+        now = datetime.now(UTC)
+        silence = {
+            "matchers": [{"name": "alertname", "value": create, "isRegex": False, "isEqual": True}],
+            "startsAt": now.isoformat(),
+            "endsAt": (now + timedelta(hours=1)).isoformat(),
+            "createdBy": "tests",
+            "comment": create,
+        }
+        httpx.post(url, json=silence, trust_env=False).raise_for_status()
+    return [str(each["comment"]) for each in httpx.get(url, trust_env=False).raise_for_status().json()]
