@@ -240,7 +240,7 @@ def unit(session: nox.Session) -> None:
 @lane
 def contract(session: nox.Session) -> None:
     """Test that facts with one home are the same wherever else they stand."""
-    run_folder(session, "contract")
+    run_folder(session, "contract", options=SIDE_BY_SIDE)
 
 
 @nox.session(requires=["wheel"])
@@ -268,7 +268,7 @@ def e2e(session: nox.Session) -> None:
     if not session.posargs:
         leave_checkout(session)
         run_outages(session)
-    pytest(session, str(ROOT / "tests" / "e2e"), *SIDE_BY_SIDE, *session.posargs)
+    pytest(session, str(ROOT / "tests" / "e2e"), *WAITING, *session.posargs)
 
 
 @nox.session(default=False, requires=["wheel"])
