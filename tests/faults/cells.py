@@ -31,6 +31,7 @@ from faults.bench import (
 from faults.received import instance, port, reserve
 from faults.secrets import SECRETS
 from support import redis_server
+from support.overlays import NO_RULES
 from support.processes import HOST, Process, ProcessError, wait_http
 
 if TYPE_CHECKING:
@@ -565,14 +566,16 @@ class Collector:
     Args:
         bench: The cell's.
         sink: Where everything it takes arrives.
-        overlay: A second configuration, on top of the project's.
+        overlay: A further configuration, on top of the project's, until it is started again.
     """
 
-    def __init__(self, bench: Bench, sink: Sink, overlay: str) -> None:
+    def __init__(self, bench: Bench, sink: Sink, overlay: str = "") -> None:
         self._program = next((path for name in ("otelcol-contrib", "otelcol") if (path := shutil.which(name))), None)
         if self._program is None:
             raise SkippedError("not on PATH: otelcol-contrib or otelcol")
         self._folder = bench.folder
+        self._no_rules = bench.folder / "no-rules.yaml"
+        self._no_rules.write_text(json.dumps(NO_RULES), encoding="utf-8")  # which is YAML, too
         self._overlay = bench.folder / "overlay.yaml"
         self._overlay.write_text(overlay, encoding="utf-8")
         self._reserved = {
@@ -580,6 +583,7 @@ class Collector:
         }
         self._ports = {name: port(reserved) for name, reserved in self._reserved.items()}
         self._variables = {f"STACK_{name}_PORT": str(port) for name, port in self._ports.items()} | {
+            "STACK_COLLECTOR_DATA": str(bench.folder / "collector"),
             "STACK_TEMPO_OTLP_URL": sink.endpoint(GRPC),
             "STACK_PROMETHEUS_URL": sink.endpoint(HTTP),
             "STACK_LOKI_URL": sink.endpoint(HTTP),
@@ -588,7 +592,7 @@ class Collector:
 
     def __enter__(self) -> Self:
         """Start it with the overlay."""
-        self.start(overlay=True)
+        self.start(self._overlay)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -601,9 +605,9 @@ class Collector:
         """Return where it takes OTLP."""
         return f"http://{HOST}:{self._ports['OTLP_GRPC' if protocol == GRPC else 'OTLP_HTTP']}"
 
-    def start(self, *, overlay: bool) -> None:
+    def start(self, *overlays: Path) -> None:
         """Start it, and wait until it is ready."""
-        files = [ROOT / "collector" / "config.yaml", *([self._overlay] if overlay else [])]
+        files = [ROOT / "collector/config.yaml", ROOT / "collector/redaction.yaml", self._no_rules, *overlays]
         arguments = [part for file in files for part in ("--config", str(file))]
         self._process = Process(
             [str(self._program), *arguments], folder=self._folder, env=self._variables, name="collector"
@@ -618,11 +622,6 @@ class Collector:
             self._process = None
 
 
-# Without queues of its own the Collector answers when the store has answered: what it acknowledged, no kill can lose.
-NO_QUEUES = "exporters:\n" + "".join(
-    f"  {name}:\n    sending_queue: {{enabled: false}}\n"
-    for name in ("otlp_grpc/tempo", "otlp_http/prometheus", "otlp_http/loki")
-)
 TINY = "processors:\n  memory_limiter: {check_interval: 100ms, limit_mib: 2, spike_limit_mib: 1}\n"
 
 
@@ -632,10 +631,10 @@ def collector_killed(bench: Bench, protocol: str) -> None:
     count = RATE * seconds
     with (
         bench.sink() as sink,
-        Collector(bench, sink, NO_QUEUES) as collector,
+        Collector(bench, sink) as collector,
         bench.service("uvicorn", collector.endpoint(protocol), protocol) as (_, number),
     ):
-        with Timetable((begin, collector.kill), (end, partial(collector.start, overlay=True))):
+        with Timetable((begin, collector.kill), (end, collector.start)):
             requests = load.paced(number, range(count), rate=RATE)
         received = sink.wait(complete(count), within=GRACE)
     bench.verdict.equal("answered", requests.answered, count)
@@ -649,7 +648,7 @@ def collector_refuses(bench: Bench, protocol: str, *, below: bool) -> None:
 
         def heal() -> None:
             collector.kill()
-            collector.start(overlay=False)
+            collector.start()
 
         with emitting(bench, collector.endpoint(protocol), protocol, count, rate, 0, **bounds) as process:
             healed_after(5.0, process, heal)
