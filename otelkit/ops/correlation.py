@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from otelkit.errors import QueryError
+from otelkit.ops._words import some
 from otelkit.ops.query import Window
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def exemplar_to_trace(
         kept = query.exemplars(metric, labels, window=_around(trace.spans))
         ours = [exemplar for exemplar in kept if exemplar.trace_id == trace.trace_id]
         if not ours:
-            raise _BrokenError(f"Prometheus keeps {_some(kept, 'exemplar')} of {metric}, none of this trace")
+            raise _BrokenError(f"Prometheus keeps {some(len(kept), 'exemplar')} of {metric}, none of this trace")
         exemplar = ours[-1]
         carried = {**exemplar.labels, "trace_id": exemplar.trace_id, "span_id": exemplar.span_id}
         name = destination.get("name")
@@ -218,10 +219,10 @@ def trace_to_logs(sources: Mapping[str, Source], query: Lgtm, span: Span) -> Lin
         records = query.loki.query(filled, _shifted(span, options, default_ms=0))
         others = sum(record.trace_id != span.trace_id for record in records)
         if others:
-            raise _BrokenError(f"{others} of {_some(records, 'record')} are not of this trace")
+            raise _BrokenError(f"{others} of {some(len(records), 'record')} are not of this trace")
         if not records:
             raise _BrokenError("Loki has no record of it")
-        return f"{_some(records, 'record')}, all of this trace"
+        return f"{some(len(records), 'record')}, all of this trace"
 
     return _walked(TRACE_TO_LOGS, sources, "tempo", walk)
 
@@ -269,7 +270,8 @@ def trace_to_metrics(sources: Mapping[str, Source], query: Lgtm, span: Span) -> 
             raise _BrokenError("Prometheus has no value for it")
         numbers = [value for value in values if math.isfinite(value)]
         # A quantile of what was counted once is not a number; the link is sound, its graph empty until the next time.
-        return f"{_some(values, 'value')}, {f'at most {max(numbers):.4g}' if numbers else 'none of them a number yet'}"
+        highest = f"at most {max(numbers):.4g}" if numbers else "none of them a number yet"
+        return f"{some(len(values), 'value')}, {highest}"
 
     return tuple(
         _walked(
@@ -296,7 +298,7 @@ def service_graph(sources: Mapping[str, Source], query: Lgtm, wanted: Iterable[E
         drawn = {(one.get("client"), one.get("server")) for one in labels}
         absent = [edge for edge in several if (edge.client, edge.server) not in drawn]
         if absent:
-            raise _BrokenError(f"of {_some(drawn, 'edge')} none is {', '.join(map(str, absent))}")
+            raise _BrokenError(f"of {some(len(drawn), 'edge')} none is {', '.join(map(str, absent))}")
         return ", ".join(map(str, several))
 
     return tuple(
@@ -401,7 +403,7 @@ def _open_trace(click: _Click, query: Lgtm, text: str, trace_id: str, span_id: s
         raise _BrokenError(f"it leads to trace {found.trace_id}")
     if span_id and span_id not in {span.span_id for span in found.spans}:
         raise _BrokenError(f"the trace lacks span {span_id}")
-    return _some(found.spans, "span")
+    return some(len(found.spans), "span")
 
 
 def _interpolated(value: Any, environment: Mapping[str, str]) -> Any:
@@ -497,8 +499,3 @@ def _shift(text: Any, default_ms: int) -> int:
 def _around(spans: Sequence[Span]) -> Window:
     start, end = min(span.start_ns for span in spans), max(span.end_ns for span in spans)
     return Window(start_ns=start - 5 * _MINUTE, end_ns=end + 5 * _MINUTE)
-
-
-def _some(things: Iterable[object], noun: str) -> str:
-    count = len(list(things))
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.text import Text
 
 from otelkit.ops._tree import Node, build, log_time
+from otelkit.ops._words import some
 from otelkit.otlp.model import LogRecord
 
 if TYPE_CHECKING:
@@ -232,8 +233,8 @@ class _Teller:
         yield from self._flow(facts, "   ")
         facts = [Text(self._clean(service), self._service_style(service)) for service in self._services]
         if self._spans:
-            facts.append(Text(_count(len(self._spans), "span")))
-        facts.append(Text(_count(len(self._records), "log record")))
+            facts.append(Text(some(len(self._spans), "span")))
+        facts.append(Text(some(len(self._records), "log record")))
         if failed := sum(span.status == "ERROR" for span in self._spans):
             facts.append(Text(f"{failed} failed", "bold red"))
         yield from self._flow(facts, " · ")
@@ -485,10 +486,6 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _severity(log: LogRecord) -> tuple[str, str]:
     for lowest, name, style in _SEVERITIES:
         if log.severity_number >= lowest:
@@ -531,5 +528,5 @@ def _stack_lines(stack: list[str]) -> list[str]:
     left_out = len(lines) - _MAX_STACK_LINES
     if left_out <= 0:
         return lines
-    note = f"… {_count(left_out, 'more line')}"
+    note = f"… {some(left_out, 'more line')}"
     return [note, *lines[left_out:]] if python else [*lines[:_MAX_STACK_LINES], note]

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from packaging.version import InvalidVersion, Version
 
 from otelkit._variables import find as variable
+from otelkit.ops._words import listed
 from otelkit.ops.doctor import find, ordered
 
 if TYPE_CHECKING:
@@ -65,10 +66,6 @@ def _exported(told: Told) -> list[str]:
     return [name for name in _SIGNALS if "otlp" in _value(told, f"{name}.exporters")]
 
 
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
 # -- the program -------------------------------------------------------------------------------------------------------
 
 
@@ -98,7 +95,7 @@ def _program(told: Told, command: Sequence[str]) -> Iterator[Finding]:
     ):
         signals = [name for name, given in told.providers.items() if given == kind]
         if signals:
-            yield find(id_, what.format(_listed(signals)), fix)
+            yield find(id_, what.format(listed(signals)), fix)
 
 
 def _without_launcher(command: Sequence[str]) -> str:
@@ -131,7 +128,7 @@ def _installed(told: Told, command: Sequence[str]) -> Iterator[Finding]:
     if len(told.distros) > 1 and not told.distro_named and not command:
         yield find(
             "two-distros",
-            f"{_listed(told.distros)} are installed; plain opentelemetry-instrument takes {chosen}",
+            f"{listed(told.distros)} are installed; plain opentelemetry-instrument takes {chosen}",
             "start programs by `otelkit run -- CMD`, or set OTEL_PYTHON_DISTRO and OTEL_PYTHON_CONFIGURATOR to otelkit",
         )
     for verdict in told.verdicts:
@@ -144,13 +141,13 @@ def _installed(told: Told, command: Sequence[str]) -> Iterator[Finding]:
     if told.unseen:
         yield find(
             "library-unseen",
-            f"nothing instruments {_listed(sorted(told.unseen))}",
+            f"nothing instruments {listed(sorted(told.unseen))}",
             f"pip install {' '.join(sorted(set(told.unseen.values())))}",
         )
     if told.doubled:
         yield find(
             "instrumented-twice",
-            f"contrib's {_listed(told.doubled)} is active beside otelkit's own: each call makes two spans",
+            f"contrib's {listed(told.doubled)} is active beside otelkit's own: each call makes two spans",
             "remove the calls of `...Instrumentor().instrument()`: otelkit instruments these libraries itself",
         )
 
@@ -328,7 +325,7 @@ def _way_out(told: Told, command: Sequence[str]) -> Iterator[Finding]:
         yield from wrong_ports.values()
         return  # what it answered is what that port answers
     for (id_, place, why, fix), answers in groups.items():
-        signals = _listed([answered.signal for answered in answers])
+        signals = listed([answered.signal for answered in answers])
         by = _by(told, f"{answers[0].signal}.endpoint")
         yield find(id_, f"{signals} to {place} ({by}): {why}", fix)
     clocks = [answered.clock for answered in told.answers if answered.clock is not None]
@@ -444,7 +441,7 @@ def _clear(told: Told, command: Sequence[str]) -> Iterator[Finding]:
         if headers and plain and not _is_local(endpoint):
             yield find(
                 "headers-in-clear",
-                f"{_listed(headers)} ({_by(told, f'{name}.headers')}) go to {_place(endpoint)} without TLS",
+                f"{listed(headers)} ({_by(told, f'{name}.headers')}) go to {_place(endpoint)} without TLS",
                 "use https://, or a Collector on this host that adds them",
             )
             return
@@ -469,7 +466,7 @@ def _processes(told: Told, command: Sequence[str]) -> Iterator[Finding]:
     green = sorted((_GREEN & set(told.neighbours)) | (_GREEN & {word.partition("=")[2] or word for word in words}))
     fix = "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, and port 4318"
     if green:
-        yield find("grpc-gevent", f"{_listed(grpc)} go by gRPC in a process with {_listed(green)}", fix)
+        yield find("grpc-gevent", f"{listed(grpc)} go by gRPC in a process with {listed(green)}", fix)
     forking = sorted(_FORKING & set(words))
     if forking:
-        yield find("grpc-fork", f"{_listed(grpc)} go by gRPC, and {_listed(forking)} forks its workers", fix)
+        yield find("grpc-fork", f"{listed(grpc)} go by gRPC, and {listed(forking)} forks its workers", fix)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from otelkit import _catalog
 from otelkit.errors import QueryError
 from otelkit.ops import correlation
+from otelkit.ops._words import listed, some
 from otelkit.ops.doctor import canary, collector
 from otelkit.ops.doctor.findings import refusal
 from otelkit.ops.query import wait_for
@@ -255,14 +256,14 @@ class _Walk:
         cause = str(first.value) if first else f"{by} says {', '.join(exporters.value)}"
         if sent.settings["disabled"].value:
             cause = "OTEL_SDK_DISABLED switches all telemetry off"
-        raise _BrokenError(f"{_listed(silent)} do not go out by OTLP", cause, f"correct {by}, or unset it", *silent)
+        raise _BrokenError(f"{listed(silent)} do not go out by OTLP", cause, f"correct {by}, or unset it", *silent)
 
     def _endpoint(self, sent: Sent) -> str:
         broken = [(answer, *refusal(answer)) for answer in sent.answers if refusal(answer)[0]]
         if broken:
             first, _, why, fix = broken[0]
             signals = [answer.signal for answer, _, again, _ in broken if again == why]
-            what = f"{first.endpoint} does not take {_listed(signals)}"
+            what = f"{first.endpoint} does not take {listed(signals)}"
             raise _BrokenError(what, why, fix, *(answer.signal for answer, *_ in broken))
         slowest = max(answer.seconds for answer in sent.answers)
         places = dict.fromkeys(re.sub(r"/v1/\w+$", "", answer.endpoint) for answer in sent.answers)
@@ -271,9 +272,9 @@ class _Walk:
     def _acknowledged(self, sent: Sent) -> str:
         short = [name for name in self._live() if sent.counted[name].delivered < sent.counted[name].emitted]
         if not short:
-            return ", ".join(_some(sent.counted[name].delivered, _ITEMS[name]) for name in self._live())
+            return ", ".join(some(sent.counted[name].delivered, _ITEMS[name]) for name in self._live())
         counted = sent.counted[short[0]]
-        what = f"{counted.delivered} of {_some(counted.emitted, _ITEMS[short[0]])} were acknowledged"
+        what = f"{counted.delivered} of {some(counted.emitted, _ITEMS[short[0]])} were acknowledged"
         said = next((line for line in reversed(sent.said) if short[0] in line), "the receiver took a part only")
         refused = self.log.refusal() if self.log else ""
         if refused or self._more("otelcol_processor_memory_limiter_refused_", short) > 0:
@@ -334,14 +335,14 @@ class _Walk:
             names = self._see(what).exporters(signal)
             open_ = [name for name in names if not self._more("otelcol_exporter_sent_", [signal], exporter=name)]
             if names and not open_:
-                return f"by {_listed(names)}"
+                return f"by {listed(names)}"
             hopeless = time.monotonic() - began > min(_PATIENCE, self._remaining())
             broken = self._stuck(signal, open_[0] if open_ else "", hopeless=hopeless)
             if broken is not None:
                 raise _BrokenError(what, *broken, signal)
             if not self._remaining():
                 fix = "look into the Collector's log"
-                raise _BrokenError(what, f"{_listed(open_) or 'no exporter'} sent nothing", fix, signal)
+                raise _BrokenError(what, f"{listed(open_) or 'no exporter'} sent nothing", fix, signal)
             time.sleep(_PAUSE)
 
     def _stuck(self, signal: str, exporter: str, *, hopeless: bool) -> tuple[str, str] | None:
@@ -362,7 +363,7 @@ class _Walk:
             fix = f"see why {_STORES[signal]} takes nothing, or give the queue more room (STACK_COLLECTOR_QUEUE_BYTES)"
             return f"{exporter}: its queue is full, {full:g} {signal} were refused. {error}", fix
         if refused or (error and (silent or hopeless)):
-            cause = f"{exporter}: {error}" if error else f"{exporter} gave {_some(round(refused), _ITEMS[signal])} up"
+            cause = f"{exporter}: {error}" if error else f"{exporter} gave {some(round(refused), _ITEMS[signal])} up"
             return cause, self._mend(signal, exporter, error, silent)
         if waiting and silent:
             return f"{exporter}: {waiting:g} bytes or requests wait. {silent}", self._mend(signal, exporter, "", silent)
@@ -422,7 +423,7 @@ class _Walk:
 
         self.trace = self._ask("Tempo", what, ask, lambda found: found and len(found.spans) >= sent.spans)
         if self.trace is not None:
-            return f"Tempo has it, {_some(len(self.trace.spans), 'span')}"
+            return f"Tempo has it, {some(len(self.trace.spans), 'span')}"
         if seen:
             cause = f"Tempo has {len(seen[-1].spans)} of its {sent.spans} spans"
         else:
@@ -438,7 +439,7 @@ class _Walk:
         patience = _PATIENCE if deltas else self._remaining()
         samples = self._ask("Prometheus", what, lambda: self._samples(query, sent), bool, patience=patience)
         if samples:
-            return f"Prometheus has it, {_some(len(samples), 'series')}"
+            return f"Prometheus has it, {some(len(samples), 'series')}"
         if deltas:
             fix = f"unset {temporality.origin}, or start Prometheus with --enable-feature=otlp-deltatocumulative"
             cause = f"{temporality.origin} is {temporality.value}; Prometheus drops that"
@@ -458,11 +459,11 @@ class _Walk:
         absent = [name for name, label in wanted.items() if sample.labels.get(label) != sent.resource[name]]
         if absent:
             raise _BrokenError(
-                f"its labels are {_listed(list(wanted.values()))}",
-                f"the series has no label {_listed([wanted[name] for name in absent])}",
-                f"promote {_listed(absent)}: otlp.promote_resource_attributes in prometheus.yaml",
+                f"its labels are {listed(list(wanted.values()))}",
+                f"the series has no label {listed([wanted[name] for name in absent])}",
+                f"promote {listed(absent)}: otlp.promote_resource_attributes in prometheus.yaml",
             )
-        return _listed(list(wanted.values()))
+        return listed(list(wanted.values()))
 
     def _exemplar(self, query: Lgtm, sent: Sent) -> str:
         what = "its exemplar names the trace"
@@ -502,7 +503,7 @@ class _Walk:
             cause = "Loki has the record, and service.name is no index label there"
             fix = "add service.name to limits_config.otlp_config.resource_attributes in loki.yaml, action index_label"
             raise _BrokenError(what, cause, fix)
-        return f"Loki has {_some(len(found), 'record')} of the trace"
+        return f"Loki has {some(len(found), 'record')} of the trace"
 
     # -- the links
 
@@ -510,7 +511,7 @@ class _Walk:
         """Follow every link of the data source file; those that need more samples wait for them."""
         needed = {"trace", "series", "exemplar", "record"} & self.missing
         if self.trace is None or needed:
-            reason = f"needs {_listed(sorted(needed or {'trace'}))}"
+            reason = f"needs {listed(sorted(needed or {'trace'}))}"
             yield Hop(id="links", state="skipped", what=reason)
             return
         assert self.sent is not None  # noqa: S101  the trace is its
@@ -570,7 +571,7 @@ class _Walk:
             if error.status in (401, 403):
                 raise _UnseenError(what, str(error), fix) from error
             raise _BrokenError(what, str(error), "look at the addresses that Grafana was started with") from error
-        return f"Grafana reaches {_listed([source.name for source in sources.values()])}"
+        return f"Grafana reaches {listed([source.name for source in sources.values()])}"
 
 
 _MENDS = (
@@ -636,11 +637,3 @@ def _silence(store: Backend | None) -> str:
     except QueryError as error:
         return str(error) if error.status is None else ""
     return ""
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 or noun == "series" else f"{count} {noun}s"
