@@ -123,9 +123,7 @@ def _where(options: argparse.Namespace) -> tuple[Where, Endpoints | None]:
     from otelkit.ops.stack import _state  # noqa: PLC0415  the same
 
     name = options.name or "default"
-    endpoints, noted = stack.endpoints(name), stack.state(name)
-    if endpoints is None and options.name:
-        raise StackError(f"stack {name} is not running: `otelkit stack up --name {name}` starts it")
+    endpoints, noted = stack.reached(options.name), stack.state(name)
     given: dict[str, Any] = {address: getattr(options, address) for address in _ADDRESSES}
     found = (endpoints or Endpoints.at()).but(**given)
     addresses = {address: _address(address, getattr(found, address)) for address in _ADDRESSES}

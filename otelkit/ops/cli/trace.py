@@ -99,10 +99,8 @@ def _where(options: argparse.Namespace) -> Endpoints:
     from otelkit.ops import stack  # noqa: PLC0415  only this command needs it
     from otelkit.ops.endpoints import Endpoints  # noqa: PLC0415  the same
 
-    running = stack.endpoints(options.name or "default")
-    if running is None and options.name:
-        raise StackError(f"no stack {options.name!r} runs; `otelkit stack up --name {options.name}` starts it")
-    return (running or Endpoints.at()).but(tempo=options.tempo, loki=options.loki, grafana=options.grafana)
+    running = stack.reached(options.name) or Endpoints.at()
+    return running.but(tempo=options.tempo, loki=options.loki, grafana=options.grafana)
 
 
 def _tell(trace_id: str, told: Told, where: Endpoints) -> None:

@@ -24,7 +24,21 @@ if TYPE_CHECKING:
 
     from otelkit.ops.stack._state import Engine
 
-__all__ = ["Progress", "Record", "Seen", "State", "Wanted", "down", "eject", "endpoints", "logs", "look", "state", "up"]
+__all__ = [
+    "Progress",
+    "Record",
+    "Seen",
+    "State",
+    "Wanted",
+    "down",
+    "eject",
+    "endpoints",
+    "logs",
+    "look",
+    "reached",
+    "state",
+    "up",
+]
 
 _SILENT = Silent()
 _README = """# The stack's configuration, from otelkit {version}
@@ -60,6 +74,18 @@ def endpoints(name: str = "default") -> Endpoints | None:
     if noted is None or (noted.engine == "native" and not _processes.running(_state.folder(name), noted.programs)):
         return None
     return Endpoints(**{name: noted.url(port) for name, port in PORTS.items()})
+
+
+def reached(name: str | None) -> Endpoints | None:
+    """Return where the stack answers that a person means: a named one, which must run, else the default one if it does.
+
+    Raises:
+        StackError: The named stack does not run; or see `endpoints`.
+    """
+    found = endpoints(name or "default")
+    if found is None and name:
+        raise StackError(f"no stack {name!r} runs; `otelkit stack up --name {name}` starts it")
+    return found
 
 
 def up(wanted: Wanted, *, progress: Progress = _SILENT) -> State:
