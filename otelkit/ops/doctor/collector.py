@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from otelkit.errors import QueryError
+from otelkit.ops.query._http import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,20 +75,14 @@ def look(url: str, *, timeout: float = 5.0) -> Look:
     Raises:
         QueryError: Nothing answers there, or something else.
     """
-    asked = f"{url.rstrip('/')}/metrics"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(asked, timeout=timeout) as response:
-            text = response.read(_MOST).decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        with error:
-            raise QueryError(backend="Collector", url=asked, status=error.code, reason=str(error.reason)) from error
-    except (OSError, HTTPException, ValueError) as error:
-        reason = str(getattr(error, "reason", error))
-        raise QueryError(backend="Collector", url=asked, status=None, reason=reason) from error
-    found = Look(series=tuple(_series(text)))
+        backend = Backend(name="Collector", url=url, timeout=timeout)
+    except ValueError as error:
+        raise QueryError(backend="Collector", url=url, status=None, reason=str(error)) from error
+    found = Look(series=tuple(_series(backend.text("/metrics"))))
     if not any(each.name.startswith("otelcol_") for each in found.series):
-        raise QueryError(backend="Collector", url=asked, status=200, reason="the metrics there are not a Collector's")
+        reason = "the metrics there are not a Collector's"
+        raise QueryError(backend="Collector", url=f"{backend.shown_url}/metrics", status=200, reason=reason)
     return found
 
 

@@ -633,7 +633,7 @@ def _silence(store: Backend | None) -> str:
     if store is None:
         return ""
     try:
-        store.ask("/ready", {}, lambda answer: answer)
+        store.text("/ready")
     except QueryError as error:
         return str(error) if error.status is None else ""
     return ""

@@ -69,14 +69,29 @@ class Backend:
             QueryError: Nothing answered in time, the status is not 200, or the answer is not what was asked for.
         """
         location = path + ("?" + urlencode(parameters) if parameters else "")
-        status, body = self._get(location)
-        if status != http.HTTPStatus.OK:
-            raise self._error(location, _reason(body), status)
+        body = self._body(location)
         try:
             return read(json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             reason = f"unexpected answer ({type(error).__name__}: {error}): {_reason(body)}"
-            raise self._error(location, reason, status) from error
+            raise self._error(location, reason, http.HTTPStatus.OK.value) from error
+
+    def text(self, path: str) -> str:
+        """Return the answer to one GET as it is.
+
+        Args:
+            path: Appended to the base URL; starts with a slash.
+
+        Raises:
+            QueryError: Nothing answered in time, or the status is not 200.
+        """
+        return self._body(path).decode(errors="replace")
+
+    def _body(self, location: str) -> bytes:
+        status, body = self._get(location)
+        if status != http.HTTPStatus.OK:
+            raise self._error(location, _reason(body), status)
+        return body
 
     def _get(self, location: str) -> tuple[int, bytes]:
         parts = urlsplit(self.url)
