@@ -144,14 +144,31 @@ def follow(
     if not trace.spans:
         raise ValueError(f"trace {trace.trace_id} has no span to start from")
     sources = load(datasources)
-    span = trace.spans[0]
+    return (
+        *at_once(sources, query, trace, exemplar_metric=exemplar_metric, exemplar_labels=exemplar_labels),
+        *in_time(sources, query, trace),
+    )
+
+
+def at_once(
+    sources: Mapping[str, Source],
+    query: Lgtm,
+    trace: Trace,
+    *,
+    exemplar_metric: str,
+    exemplar_labels: Mapping[str, str] | None = None,
+) -> tuple[Link, ...]:
+    """Follow the links that have nothing to wait for once the stores have trace, exemplar and record; see `follow`."""
     return (
         exemplar_to_trace(sources, query, trace, exemplar_metric, exemplar_labels),
-        trace_to_logs(sources, query, span),
+        trace_to_logs(sources, query, trace.spans[0]),
         log_to_trace(sources, query, trace),
-        *trace_to_metrics(sources, query, span),
-        *service_graph(sources, query, edges(trace)),
     )
+
+
+def in_time(sources: Mapping[str, Source], query: Lgtm, trace: Trace) -> tuple[Link, ...]:
+    """Follow the links to what is computed from spans, some while after they are stored; see `follow`."""
+    return (*trace_to_metrics(sources, query, trace.spans[0]), *service_graph(sources, query, edges(trace)))
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Source]:

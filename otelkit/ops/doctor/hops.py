@@ -63,8 +63,6 @@ _STORES = {"traces": "Tempo", "metrics": "Prometheus", "logs": "Loki"}
 _SENDING = 10.0  # seconds that the canary's process may take to hand everything over
 _PAUSE = 0.2
 _PATIENCE = 5.0  # seconds in which an exporter that failed may come round, where its store answers
-_AT_ONCE = (correlation.EXEMPLAR_TO_TRACE, correlation.TRACE_TO_LOGS, correlation.LOG_TO_TRACE)
-"""Links that have nothing to wait for once the stores have trace, record and exemplar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,7 +331,7 @@ class _Walk:
         began = time.monotonic()
         while True:
             names = self._see(what).exporters(signal)
-            open_ = [name for name in names if not self._more("otelcol_exporter_sent_", [signal], exporter=name)]
+            open_ = [name for name in names if not self._taken(signal, name)]
             if names and not open_:
                 return f"by {listed(names)}"
             hopeless = time.monotonic() - began > min(_PATIENCE, self._remaining())
@@ -345,6 +343,19 @@ class _Walk:
                 raise _BrokenError(what, f"{listed(open_) or 'no exporter'} sent nothing", fix, signal)
             time.sleep(_PAUSE)
 
+    def _taken(self, signal: str, exporter: str) -> bool:
+        """Tell whether an exporter's store had something of it since the canary began."""
+        if self._more("otelcol_exporter_sent_", [signal], exporter=exporter):
+            return True
+        # Prometheus refuses a canary of deltas; whether others' points went with it is chance, and `series` knows why.
+        return signal == "metrics" and self._deltas() and self._refused(signal, exporter) > 0
+
+    def _refused(self, signal: str, exporter: str) -> float:
+        return self._more("otelcol_exporter_send_failed_", [signal], exporter=exporter)
+
+    def _deltas(self) -> bool:
+        return self.sent is not None and self.sent.settings["temporality"].value != "cumulative"
+
     def _stuck(self, signal: str, exporter: str, *, hopeless: bool) -> tuple[str, str] | None:
         """Say why an exporter cannot send, and what to do; None while it may still come round.
 
@@ -354,7 +365,7 @@ class _Walk:
             hopeless: Whether it had time to try again.
         """
         error = self.log.error(signal) if self.log else ""
-        refused = self._more("otelcol_exporter_send_failed_", [signal], exporter=exporter)
+        refused = self._refused(signal, exporter)
         full = self._more("otelcol_exporter_enqueue_failed_", [signal], exporter=exporter)
         now = self._look()
         waiting = now.total("otelcol_exporter_queue_size", exporter=exporter) if now else 0
@@ -365,7 +376,7 @@ class _Walk:
         if refused or (error and (silent or hopeless)):
             cause = f"{exporter}: {error}" if error else f"{exporter} gave {some(round(refused), _ITEMS[signal])} up"
             return cause, self._mend(signal, exporter, error, silent)
-        if waiting and silent:
+        if waiting and silent and (hopeless or self.log is None):  # its log soon has the words of the exporter
             return f"{exporter}: {waiting:g} bytes or requests wait. {silent}", self._mend(signal, exporter, "", silent)
         return None
 
@@ -435,7 +446,7 @@ class _Walk:
         what = f"Prometheus has {canary.METRIC}"
         _named(self.where.prometheus, what, "--prometheus")
         temporality = sent.settings["temporality"]
-        deltas = temporality.value != "cumulative"
+        deltas = self._deltas()
         patience = _PATIENCE if deltas else self._remaining()
         samples = self._ask("Prometheus", what, lambda: self._samples(query, sent), bool, patience=patience)
         if samples:
@@ -515,28 +526,24 @@ class _Walk:
             yield Hop(id="links", state="skipped", what=reason)
             return
         assert self.sent is not None  # noqa: S101  the trace is its
+        try:
+            sources = correlation.load(self.where.datasources)
+        except (OSError, ValueError) as error:
+            fix = "name the file that Grafana is provisioned with: --datasources FILE"
+            yield Hop(id="links", state="broken", what="the data sources of Grafana", cause=str(error), fix=fix)
+            return
+        metric, labels = f"{canary.METRIC}_bucket", {"instance": self.sent.instance}
+        for link in correlation.at_once(sources, query, self.trace, exemplar_metric=metric, exemplar_labels=labels):
+            yield self._link(link)
         told: set[str] = set()
-        labels = {"instance": self.sent.instance}
         while True:
             last = not self._remaining()
-            try:
-                links = correlation.follow(
-                    self.where.datasources,
-                    query,
-                    trace=self.trace,
-                    exemplar_metric=f"{canary.METRIC}_bucket",
-                    exemplar_labels=labels,
-                )
-            except (OSError, ValueError) as error:
-                fix = "name the file that Grafana is provisioned with: --datasources FILE"
-                yield Hop(id="links", state="broken", what="the data sources of Grafana", cause=str(error), fix=fix)
-                return
-            due = [link for link in links if link.name not in told]
-            for link in due:
-                if link.found or last or link.name in _AT_ONCE:
+            links = correlation.in_time(sources, query, self.trace)
+            for link in links:
+                if link.name not in told and (link.found or last):
                     told.add(link.name)
                     yield self._link(link)
-            if len(told) == len(links):
+            if last or len(told) == len(links):
                 return
             time.sleep(_PAUSE)
 
