@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from otelkit.ops.mixin.groups import GROUPS
+from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.parameters import Parameters
 from otelkit.ops.mixin.rules import render_rules
 
@@ -35,7 +35,7 @@ class Inputs:
 def render(inputs: Inputs) -> dict[str, str]:
     """Return every file, by its path below the folder that they are written to; the same bytes for the same inputs."""
     files: dict[str, str] = {}
-    for group in GROUPS:
+    for group in groups(inputs.parameters, inputs.catalog):
         files[f"deploy/prometheus/rules/{group.name}.yaml"] = render_rules(group, inputs.parameters, "promql")
         files[f"deploy/loki/rules/fake/{group.name}.yaml"] = render_rules(group, inputs.parameters, "logql")
     return {path: text for path, text in files.items() if text}

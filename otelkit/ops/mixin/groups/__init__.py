@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otelkit.ops.mixin.groups import http
+from otelkit.ops.mixin.model import Group
+from otelkit.ops.mixin.parameters import Parameters
 
-GROUPS: Final = (http.GROUP,)
-"""In the order of the reference."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otelkit.metrics import Metric
+
+# In the order of the reference. A function makes a group of what people chose, or of what their service declares.
+_DECLARED: Final[tuple[Group | Callable[[Parameters, tuple[Metric, ...]], Group], ...]] = (
+    http.GROUP,
+)  # fmt: skip
+
+
+def groups(parameters: Parameters, catalog: tuple[Metric, ...] = ()) -> tuple[Group, ...]:
+    """Return all groups, in the order of the reference.
+
+    Args:
+        parameters: What people chose.
+        catalog: What the service declares, beside what any service emits.
+    """
+    return tuple(each if isinstance(each, Group) else each(parameters, catalog) for each in _DECLARED)
+
+
+GROUPS: Final = groups(Parameters())
+"""Those of somebody who chose nothing and declares nothing."""
