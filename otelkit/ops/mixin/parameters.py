@@ -58,6 +58,29 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notify:
+    """How people are told, but for secrets: those are files (`otelkit.ops.mixin.alertmanager`).
+
+    Args:
+        channel: Slack's, for example "#alerts"; "" is the one that the webhook was made for.
+        smarthost: The mail server, `host:port`; "" sends no mail.
+        sender: Whom mail comes from.
+        to: Who gets it; several with commas between them.
+        user: Whose password is in the file of secrets; "" where the server asks for none.
+        tls: Whether mail goes by STARTTLS or not at all.
+        pagerduty: Where PagerDuty takes events, if not at its usual address: that of the EU, for example.
+    """
+
+    channel: str = ""
+    smarthost: str = ""
+    sender: str = ""
+    to: str = ""
+    user: str = ""
+    tls: bool = True
+    pagerduty: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parameters:
     """Everything that is chosen; without arguments, what is chosen by default.
 
@@ -69,8 +92,10 @@ class Parameters:
             an environment always pages.
         services: By `service.name`.
         slos: In the order of the file.
+        notify: How people are told.
         grafana: Its address, for links.
         runbooks: Where the runbooks can be read: a folder's address.
+        alertmanager: Its address, for links to silences.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -79,5 +104,7 @@ class Parameters:
     page_environments: tuple[str, ...] = ()
     services: Mapping[str, Service] = field(default_factory=dict)
     slos: tuple[Slo, ...] = ()
+    notify: Notify = field(default_factory=Notify)
     grafana: str = "http://localhost:3001"
     runbooks: str = "https://github.com/otelkit/otelkit/blob/main/docs/runbooks"
+    alertmanager: str = "http://localhost:9093"
