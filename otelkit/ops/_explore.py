@@ -14,7 +14,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PLACEHOLDER = re.compile(r"%24%7B([A-Za-z_]+)(?:%3A([a-z]+))?%7D")
+_PLACEHOLDER = re.compile(r"%24%7B([A-Za-z_.]+)(?:%3A([a-z]+))?%7D")
 
 
 def tempo(text: str, *, base: str = "", start: str = "now-1h", end: str = "now") -> str:
@@ -38,6 +38,7 @@ def _url(base: str, uid: str, query: Mapping[str, str], start: str, end: str) ->
     asked = {"refId": "A", "datasource": {"type": uid, "uid": uid}, **query}
     pane = {"datasource": uid, "queries": [asked], "range": {"from": start, "to": end}}
     panes = quote(json.dumps({"otelkit": pane}, separators=(",", ":"), ensure_ascii=False), safe="")
-    # A board's own variables, ${svc} or ${svc:percentencode}, are filled in only where they stand as they are.
+    # A board's own variables, ${svc} or ${svc:percentencode}, and a cell's ${__value.raw} are filled in only where they
+    # stand as they are.
     panes = _PLACEHOLDER.sub(lambda found: f"${{{found[1]}{':' + found[2] if found[2] else ''}}}", panes)
     return f"{base}/explore?schemaVersion=1&panes={panes}&orgId=1"

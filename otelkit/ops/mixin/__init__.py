@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from otelkit.ops.mixin.boards import render_boards
 from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.parameters import Parameters
 from otelkit.ops.mixin.rules import render_rules
@@ -38,4 +39,5 @@ def render(inputs: Inputs) -> dict[str, str]:
     for group in groups(inputs.parameters, inputs.catalog):
         files[f"deploy/prometheus/rules/{group.name}.yaml"] = render_rules(group, inputs.parameters, "promql")
         files[f"deploy/loki/rules/fake/{group.name}.yaml"] = render_rules(group, inputs.parameters, "logql")
+    files |= render_boards(inputs.catalog, inputs.parameters)
     return {path: text for path, text in files.items() if text}
