@@ -11,7 +11,7 @@ import httpx
 from fastapi import FastAPI
 
 import otelkit
-from shop import db, orders, products, stores, tasks, telemetry, users
+from shop import db, faults, orders, products, stores, tasks, telemetry, users
 
 telemetry.start("api")
 
@@ -33,7 +33,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await stores.engine.dispose()
 
 
-app = FastAPI(title="shop", lifespan=lifespan)
+app = FastAPI(title="shop", lifespan=lifespan, dependencies=faults.of_api(stores.engine))
 app.include_router(products.router)
 app.include_router(orders.router)
 app.include_router(users.router)

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import otelkit
-from shop import telemetry
+from shop import faults, telemetry
 
 telemetry.start("payment")
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     await engine.dispose()
 
 
-app = FastAPI(title="payment", lifespan=lifespan)
+app = FastAPI(title="payment", lifespan=lifespan, dependencies=faults.of_payment())
 app.add_middleware(otelkit.HealthMiddleware, health=health)
 
 

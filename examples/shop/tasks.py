@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, select, update
 from sqlalchemy.orm import sessionmaker
 
 import otelkit
-from shop import db
+from shop import db, faults
 from shop.db import Order
 from shop.metrics import DELIVERIES, REVENUE
 
@@ -42,6 +42,7 @@ payment = httpx.Client(base_url=os.environ.get("PAYMENT_URL", "http://127.0.0.1:
 @app.task(autoretry_for=(httpx.HTTPError,), retry_backoff=True, max_retries=5)
 def confirm(order_id: int) -> None:
     """Tell payment that an order is on its way. Run twice, it does no harm: payment books once, and so do we."""
+    faults.of_task()
     with open_session() as session:
         order = session.get_one(Order, order_id)
     if order.status != "placed":
@@ -73,6 +74,7 @@ def deliver(order: Order) -> None:
 @app.task
 def remind() -> None:
     """Hand overdue orders to a worker again: the broker was away when they were placed, or payment for too long."""
+    faults.of_task()
     with open_session() as session:
         overdue = session.scalars(
             select(Order.id)

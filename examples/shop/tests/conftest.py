@@ -20,9 +20,11 @@ FOLDER = tempfile.TemporaryDirectory(prefix="shop-tests-")
 os.environ["SHOP_DATABASE_URL"] = f"sqlite:///{Path(FOLDER.name) / 'shop.db'}"
 os.environ["REDIS_URL"] = f"redis://127.0.0.1:{REDIS_PORT}/0"
 os.environ["BROKER_URL"] = f"redis://127.0.0.1:{REDIS_PORT}/1"
+os.environ["SHOP_FAULTS"] = str(FAULTS := Path(FOLDER.name) / "faults")
 
 from shop import api, orders, tasks  # noqa: E402  see above
 
+Faults = Callable[[str], None]
 Answers = Callable[..., list[httpx.Request]]
 
 
@@ -46,6 +48,17 @@ def shop() -> Iterator[TestClient]:
     with TestClient(api.app, raise_server_exceptions=False) as client:
         yield client
     api.app.dependency_overrides.clear()
+
+
+@pytest.fixture
+def faults() -> Iterator[Faults]:
+    """A function that turns these faults on, a line each, and all others off; afterwards all are off."""
+
+    def turn_on(lines: str) -> None:
+        FAULTS.write_text(lines, encoding="utf-8")
+
+    yield turn_on
+    turn_on("")
 
 
 @pytest.fixture
