@@ -165,6 +165,7 @@ class Alert:
         unproven: Why nothing it selects can exist in the tests; empty where it does.
         late: Series that are born with the first fault: nothing of that name exists while all is well.
         budget: Seconds from fault to notification that it may take, where 120 are not enough, and why; a critical one.
+        absence: Whether a lack of pushed data makes it fire. Nobody is told of it while the Collector is down.
     """
 
     name: str
@@ -184,6 +185,7 @@ class Alert:
     unproven: str = ""
     late: tuple[str, ...] = ()
     budget: tuple[int, str] | None = None
+    absence: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
