@@ -1,12 +1,12 @@
 """The only place that says what a case of an alert is: series that are given, a moment, and who is told then.
 
-Cases are data; `tests/rules/cases/<group>.py` holds those of a group as `CASES`. A file may also hold `SURVIVORS`: the
-mutants of its alerts that no case can notice, each with the reason why (`rules.mutation`).
+Cases are data; `tests/rules/cases/<group>.py` holds those of a group as `CASES`. A file may also hold `SURVIVORS`: why
+no case can notice a mutant of its alerts, by the name that `rules.mutation` gives it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from otelkit.ops.mixin.parameters import Parameters
@@ -61,9 +61,3 @@ class Case:
     def __str__(self) -> str:
         """Return what tests call it."""
         return f"{self.alert}: {self.says}"
-
-    def chosen(self, *, off: bool) -> Parameters:
-        """Return the parameters, with the alert on where it is off by default."""
-        if not off:
-            return self.parameters
-        return replace(self.parameters, enable=self.parameters.enable | {self.alert})

@@ -8,25 +8,21 @@ from typing import TYPE_CHECKING, Any
 from otelkit.ops.mixin.groups import GROUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rules.case import Case
 
 
 def cases(*groups: str) -> list[Case]:
     """Return the cases of some groups, or of all."""
-    return [case for group in groups or _names() for case in getattr(_module(group), "CASES", ())]
+    return [case for group in groups or names() for case in getattr(_module(group), "CASES", ())]
 
 
-def survivors(*groups: str) -> dict[str, Mapping[str, str]]:
-    """Return the mutants that no case can notice, of some groups or of all: by alert, then by mutant the reason."""
-    found: dict[str, Mapping[str, str]] = {}
-    for group in groups or _names():
-        found |= getattr(_module(group), "SURVIVORS", {})
-    return found
+def survivors() -> dict[str, str]:
+    """Return why each mutant that no case can notice survives, by its name: "HighErrorRate: no for"."""
+    return {mutant: why for group in names() for mutant, why in getattr(_module(group), "SURVIVORS", {}).items()}
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """Return the groups."""
     return [group.name for group in GROUPS]
 
 

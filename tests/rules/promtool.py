@@ -14,19 +14,21 @@ import subprocess
 import tempfile
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 import yaml
 
-from otelkit.ops.mixin.groups import GROUPS
+from otelkit.ops.mixin.groups import groups
+from otelkit.ops.mixin.model import Group
 from otelkit.ops.mixin.rules import render_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from otelkit.metrics import Metric
     from otelkit.ops.mixin.model import Alert
     from otelkit.ops.mixin.parameters import Parameters
     from rules.case import Case
@@ -52,20 +54,18 @@ class Job:
     Args:
         rules: Recordings, in their order, and the alert's rules.
         cases: Which are looked at.
+        meant: The rules that tell what is expected, where `rules` are spoilt on purpose; None: they are the same.
     """
 
     rules: Sequence[Rule]
     cases: Sequence[Case]
+    meant: Sequence[Rule] | None = None
 
 
-def declared() -> dict[str, tuple[Alert, ...]]:
-    """Return the alerts that promtool can evaluate, by name; alerts of one name differ in labels."""
-    found: dict[str, tuple[Alert, ...]] = {}
-    for group in GROUPS:
-        for alert in group.alerts:
-            if alert.language == "promql":
-                found[alert.name] = (*found.get(alert.name, ()), alert)
-    return found
+def alerts_of(case: Case) -> list[Alert]:
+    """Return the declarations of a case's alert, as its parameters make them; alerts of one name differ in labels."""
+    every = (alert for group in groups(case.parameters, case.catalog) for alert in group.alerts)
+    return [alert for alert in every if alert.name == case.alert and alert.language == "promql"]
 
 
 def needed(case: Case) -> list[Rule]:
@@ -74,7 +74,7 @@ def needed(case: Case) -> list[Rule]:
     Raises:
         CaseError: No rule of Prometheus has the alert's name, with the case's parameters.
     """
-    rules = _rendered(case.chosen(off=any(alert.off for alert in declared().get(case.alert, ()))))
+    rules = _rendered(chosen(case), case.catalog)
     alerts = [rule for rule in rules if rule.get("alert") == case.alert]
     if not alerts:
         raise CaseError(f"{case}: no rule of this name")
@@ -86,15 +86,29 @@ def needed(case: Case) -> list[Rule]:
     return [*(rule for rule in rules if rule in recordings), *alerts]
 
 
+def chosen(case: Case) -> Parameters:
+    """Return a case's parameters, with its alert on where that is off by default."""
+    if not any(alert.off for alert in alerts_of(case)):
+        return case.parameters
+    return replace(case.parameters, enable=case.parameters.enable | {case.alert})
+
+
 def jobs(cases: Iterable[Case]) -> list[Job]:
     """Return the cases, those together that share rules."""
     found: dict[str, Job] = {}
     for case in cases:
-        rules = [rule if case.summary else _without_summary(rule) for rule in needed(case)]
+        rules = [rule if case.summary else without_summary(rule) for rule in needed(case)]
         key = json.dumps([rules, case.every])
         job = found.get(key, Job(rules=rules, cases=()))
         found[key] = Job(rules=rules, cases=(*job.cases, case))
     return list(found.values())
+
+
+def rules_of(alert: Alert, parameters: Parameters) -> list[Rule]:
+    """Return the rules of one declaration, as they are rendered."""
+    group = Group(name="rules", about="", alerts=(alert,))
+    text = render_rules(group, parameters, "promql")
+    return list(_read(text))
 
 
 def run(todo: Sequence[Job]) -> list[list[str]]:
@@ -136,24 +150,30 @@ def series_names(expr: str) -> set[str]:
     return set(_NAME.findall(_TEXT.sub("", expr)))
 
 
-def _rendered(parameters: Parameters) -> list[Rule]:
-    """Return every rule of Prometheus, read from the files that are rendered; read once."""
-    key = repr(parameters)
-    if key not in _READ:
-        files = (render_rules(group, parameters, "promql") for group in GROUPS)
-        documents = (yaml.load(text, Loader=_Loader) for text in files if text)  # noqa: S506  the safe one, written in C
-        _READ[key] = [rule for document in documents for group in document["groups"] for rule in group["rules"]]
-    return _READ[key]
-
-
-_READ: dict[str, list[Rule]] = {}
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _without_summary(rule: Rule) -> Rule:
+def without_summary(rule: Rule) -> Rule:
+    """Return the rule for cases that leave the summary open."""
     if "annotations" not in rule:
         return rule
     return {**rule, "annotations": {name: text for name, text in rule["annotations"].items() if name != "summary"}}
+
+
+def _rendered(parameters: Parameters, catalog: tuple[Metric, ...]) -> list[Rule]:
+    """Return every rule of Prometheus, read from the files that are rendered; made once."""
+    key = repr((parameters, catalog))
+    if key not in _RENDERED:
+        texts = (render_rules(group, parameters, "promql") for group in groups(parameters, catalog))
+        _RENDERED[key] = [rule for text in texts for rule in _read(text)]
+    return _RENDERED[key]
+
+
+def _read(text: str) -> Iterator[Rule]:
+    document = yaml.load(text, Loader=_Loader) if text else {"groups": ()}  # noqa: S506  the safe one, written in C
+    for group in document["groups"]:
+        yield from group["rules"]
+
+
+_RENDERED: dict[str, list[Rule]] = {}
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _rule_of(case: Case, series: Mapping[str, str], rules: Iterable[Rule]) -> Rule:
@@ -173,11 +193,9 @@ def _rule_of(case: Case, series: Mapping[str, str], rules: Iterable[Rule]) -> Ru
 
 def _severity(case: Case, series: Mapping[str, str], rule: Rule) -> str:
     """Return how loud an alert is: a critical one only where somebody pages for its environment."""
-    severities = {alert.severity for alert in declared()[case.alert]}
     said: str = rule["labels"]["severity"]
     if "{{" not in said:
         return said
-    assert "critical" in severities
     environment = series.get("deployment_environment_name", "")
     return "critical" if environment in ("", *case.parameters.page_environments) else "warning"
 
@@ -205,7 +223,7 @@ def _write(folder: Path, index: int, job: Job) -> None:
             "interval": case.step,
             "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
             "alert_rule_test": [
-                {"eval_time": case.at, "alertname": case.alert, "exp_alerts": expected(case, job.rules)},
+                {"eval_time": case.at, "alertname": case.alert, "exp_alerts": expected(case, job.meant or job.rules)},
             ],
         }
         for number, case in enumerate(job.cases)

@@ -34,7 +34,7 @@ CASES = (
         alert="HighErrorRate",
         says="8 % of the requests failed, for less than 30 s",
         series=_requests("0+92x40", "0x19 8+8x20"),
-        at="5m15s",
+        at="6m15s",
     ),
     Case(
         alert="HighErrorRate",
@@ -54,6 +54,12 @@ CASES = (
         alert="HighErrorRate",
         says="four in two minutes, and all fail",
         series=_requests("0x40", "0+0.5x40"),
+        at="5m",
+    ),
+    Case(
+        alert="HighErrorRate",
+        says="four of fifty fail, no more than that in two minutes",
+        series=_requests("0+5.25x40", "0+0.5x40"),
         at="5m",
     ),
     Case(

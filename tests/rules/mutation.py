@@ -1,0 +1,183 @@
+"""The only place that spoils alerts, to see whether a case notices: a number that no case holds is a number untested.
+
+`python -m rules.mutation http HighLatency` chooses groups and alerts, by name; without a name it takes all. What is
+spoilt, one thing at a time: each number, doubled and halved; each comparison, turned round; each `and`, `or` and
+`unless`; each matcher, left out; the probes, counted; how long it lasts; how loud it is; and that it fires at all.
+A mutant that no case notices fails, unless `SURVIVORS` beside the cases says why none can.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from otelkit.ops.mixin.model import HEALTH
+from rules import found, promtool
+from rules.durations import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from otelkit.ops.mixin.model import Alert
+    from otelkit.ops.mixin.parameters import Parameters
+    from rules.case import Case
+    from rules.promtool import Rule
+
+_NEVER = "vector(0) > 1"
+_TURNED = {">": "<", "<": ">", ">=": "<", "<=": ">", "==": "!=", "!=": "==", "and": "or", "or": "and", "unless": "or"}
+# Texts, windows and offsets are left alone: a match of a text or a window is passed over.
+_TOKEN = re.compile(
+    r'"(?:\\.|[^"\\])*"|\[[^\]]*\]|\{[^}]*\}|\$\{?\w+\}?'
+    r"|(?P<word>[a-zA-Z_:][\w:]*)|(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?P<unit>[a-z]\w*)?|(?P<compared>[><]=?|[=!]=)"
+)
+_BRACES = re.compile(r"\{([^}]*)\}")
+_MATCHER = re.compile(r'\w+\s*(?:=~|!~|!=|=)\s*"(?:\\.|[^"\\])*"|\$\w+')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """An alert with one thing spoilt.
+
+    Args:
+        name: What is spoilt, as `SURVIVORS` names it.
+        alert: The alert that it is made of.
+        spoilt: Makes the alert of it.
+        chosen: Makes the parameters that it is rendered with of a case's.
+        rule: Makes a rule of one that is rendered.
+    """
+
+    name: str
+    alert: Alert
+    spoilt: Alert
+    chosen: Callable[[Parameters], Parameters] = lambda parameters: parameters
+    rule: Callable[[Rule], Rule] = lambda rule: rule
+
+    def __str__(self) -> str:
+        """Return the alert, and what is spoilt of it."""
+        more = ", ".join(f"{name}={value}" for name, value in self.alert.labels.items())
+        return f"{self.alert.name}{f' ({more})' if more else ''}: {self.name}"
+
+
+def mutants(alert: Alert) -> Iterator[Mutant]:
+    """Yield what one thing spoilt makes of an alert."""
+
+    def spoilt(name: str, **more: str) -> Mutant:
+        return Mutant(name=name, alert=alert, spoilt=replace(alert, **more))  # type: ignore[arg-type]
+
+    yield spoilt("never", expr=_NEVER)
+    for name, expr in _expressions(alert.expr):
+        yield spoilt(name, expr=expr)
+    yield from _thresholds(alert)
+    if "$route" in alert.expr:
+        yield Mutant(name="probes counted", alert=alert, spoilt=alert, rule=_with_probes)
+    if alert.lasting != "0s":
+        yield spoilt("no for", lasting="0s")
+        yield spoilt("for x10", lasting=f"{10 * seconds(alert.lasting)}s")
+    severity = "warning" if alert.severity == "critical" else "critical"
+    yield spoilt(f"severity {severity}", severity=severity)
+
+
+def survivors(cases: Sequence[Case]) -> tuple[list[str], int]:
+    """Return the mutants of the cases' alerts that none of them notices, and how many mutants there are."""
+    jobs: list[promtool.Job] = []
+    made: list[str] = []
+    for job in promtool.jobs(cases):
+        for mutant in (mutant for alert in promtool.alerts_of(job.cases[0]) for mutant in mutants(alert)):
+            made.append(str(mutant))
+            jobs.append(_with(mutant, job))
+    noticed = dict.fromkeys(made, False)
+    for name, said in zip(made, promtool.run(jobs), strict=True):
+        noticed[name] |= any(said)
+    return [name for name, seen in noticed.items() if not seen], len(noticed)
+
+
+def _with(mutant: Mutant, job: promtool.Job) -> promtool.Job:
+    """Return a job with the mutant's rules in the place of the alert's."""
+    parameters = promtool.chosen(job.cases[0])
+    meant = promtool.rules_of(mutant.alert, parameters)
+    spoilt = [mutant.rule(rule) for rule in promtool.rules_of(mutant.spoilt, mutant.chosen(parameters))]
+    if not job.cases[0].summary:
+        meant, spoilt = ([promtool.without_summary(rule) for rule in rules] for rules in (meant, spoilt))
+    return replace(job, rules=[*(rule for rule in job.rules if rule not in meant), *spoilt], meant=job.rules)
+
+
+def _expressions(expr: str) -> Iterator[tuple[str, str]]:
+    """Yield each expression with one thing spoilt, by what that is; the second of a kind is called `name #2`."""
+    seen: dict[str, int] = {}
+
+    def named(name: str) -> str:
+        seen[name] = seen.get(name, 0) + 1
+        return name if seen[name] == 1 else f"{name} #{seen[name]}"
+
+    for token in _TOKEN.finditer(expr):
+        before, text, after = expr[: token.start()], token[0], expr[token.end() :]
+        if token["number"] and not token["unit"] and float(text):
+            for name, factor in ((named(f"{text} x2"), 2), (named(f"{text} /2"), 0.5)):
+                yield name, f"{before}{float(text) * factor:.15g}{after}"
+        elif (turned := _TURNED.get(text)) is not None:
+            yield named(f"{text} turned {turned}"), f"{before}{turned}{after}"
+    for braces in _BRACES.finditer(expr):
+        matchers = _MATCHER.findall(braces[1])
+        for index, matcher in enumerate(matchers):
+            if not matcher.startswith(("$", "__name__")):
+                left = ", ".join((*matchers[:index], *matchers[index + 1 :]))
+                yield named(f"without {matcher}"), f"{expr[: braces.start()]}{{{left}}}{expr[braces.end() :]}"
+
+
+def _thresholds(alert: Alert) -> Iterator[Mutant]:
+    for threshold in alert.thresholds:
+        for name, factor in (("x2", 2.0), ("/2", 0.5)):
+
+            def scaled(parameters: Parameters, key: str = threshold.name, by: float = factor) -> Parameters:
+                return _scaled(parameters, key, by)
+
+            others = tuple(each for each in alert.thresholds if each is not threshold)
+            spoilt = replace(alert, thresholds=(*others, replace(threshold, default=threshold.default * factor)))
+            yield Mutant(name=f"{threshold.name} {name}", alert=alert, spoilt=spoilt, chosen=scaled)
+
+
+def _scaled(parameters: Parameters, name: str, factor: float) -> Parameters:
+    """Return parameters in which a threshold is another wherever somebody chose it."""
+
+    def of(said: Mapping[str, float]) -> dict[str, float]:
+        return {key: value * factor if key == name else value for key, value in said.items()}
+
+    services = {
+        key: replace(
+            service,
+            thresholds=of(service.thresholds),
+            routes={route: of(said) for route, said in service.routes.items()},
+        )
+        for key, service in parameters.services.items()
+    }
+    return replace(parameters, thresholds=of(parameters.thresholds), services=services)
+
+
+def _with_probes(rule: Rule) -> Rule:
+    return {**rule, "expr": rule["expr"].replace(HEALTH, "/none")}
+
+
+def main(*names: str) -> int:
+    """Print the mutants that no case notices; return how many there are without a reason, and reasons without one."""
+    began = time.monotonic()
+    groups = [name for name in names if name in found.names()]
+    cases = [case for case in found.cases(*groups) if not names or groups or case.alert in names]
+    left, count = survivors(cases)
+    alerts = {case.alert for case in cases}
+    reasons = {name: why for name, why in found.survivors().items() if re.split(" \\(|: ", name)[0] in alerts}
+    wrong = [f"{mutant}: no case notices" for mutant in left if mutant not in reasons]
+    wrong += [f"{mutant}: explained, but noticed, or no mutant" for mutant in sorted(reasons.keys() - set(left))]
+    for line in (*(f"{mutant}: {reasons[mutant]}" for mutant in left if mutant in reasons), *wrong):
+        print(line)
+    print(
+        f"{count} mutants of {len(alerts)} alerts: {count - len(left)} noticed, {len(left)} survive; "
+        f"{len(wrong)} to mend; {time.monotonic() - began:.0f} s"
+    )
+    return len(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(*sys.argv[1:]) else 0)
