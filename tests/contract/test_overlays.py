@@ -199,7 +199,8 @@ def test_the_infra_overlay_scrapes_at_the_ports_of_the_exporters() -> None:
     assert set(jobs) == {"node", "postgresql", "redis", "blackbox"}
     pins = _assets.pins()
     for job, exporter in (("node", "NODE"), ("postgresql", "POSTGRES"), ("redis", "REDIS")):
-        assert jobs[job]["static_configs"] == [{"targets": [f"127.0.0.1:{pins[f'{exporter}_EXPORTER_PORT']}"]}]
+        (targets,) = jobs[job]["static_configs"]
+        assert targets["targets"] == [f"127.0.0.1:{pins[f'{exporter}_EXPORTER_PORT']}"]
     assert jobs["blackbox"]["relabel_configs"][-1]["replacement"] == f"127.0.0.1:{pins['BLACKBOX_EXPORTER_PORT']}"
 
 

@@ -79,14 +79,15 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         variables = {
             **{f"STACK_{name}_EXPORTER_PORT": port for name, port in ports.items()},
             "STACK_PROMETHEUS_URL": url,
-            "STACK_PROBED_URL": f"{url}/-/healthy",
+            "STACK_PROBED_URLS": f"[{url}/-/healthy, {url}/-/ready]",
+            "STACK_ENVIRONMENT": "test",
             "STACK_INFRA_INTERVAL": "2s",
             "STACK_INFRA_TIMEOUT": "2s",
         }
         running.enter_context(overlays.collector(folder, "infra", variables=variables))
         asked = Lgtm.at(prometheus=url, tempo=url, loki=url).prometheus
         # Targets are looked for five seconds after the start, all at once.
-        wait_for(lambda: asked.query("up == 1"), lambda found: len(found) == len(NAMES), 60)
+        wait_for(lambda: asked.query("up == 1"), lambda found: len(found) == len(NAMES) + 1, 60)
         yield asked
 
 
@@ -112,17 +113,19 @@ def test_what_the_comment_promises_is_in_prometheus(ask: Prometheus, job: str, m
     for sample in found:
         assert sample.labels["service_name"] == job
         assert sample.labels["instance"] == sample.labels["service_instance_id"]
+        assert sample.labels["deployment_environment_name"] == "test"
 
 
-@pytest.mark.parametrize("metric", ["pg_up", "redis_up", "probe_success"])
+@pytest.mark.parametrize("metric", ["pg_up", "redis_up"])
 def test_what_is_looked_at_was_reached(ask: Prometheus, metric: str) -> None:
     found = wait_for(lambda: ask.query(f"{metric} == 1"), bool, 30)
     assert len(found) == 1
 
 
-def test_the_probed_page_is_the_instance(ask: Prometheus) -> None:
-    (sample,) = wait_for(lambda: ask.query("probe_http_status_code == 200"), bool, 30)
-    assert sample.labels["instance"].endswith("/-/healthy")
+@pytest.mark.parametrize("asked", ["probe_success == 1", "probe_http_status_code == 200"])
+def test_each_probed_page_is_an_instance(ask: Prometheus, asked: str) -> None:
+    found = wait_for(lambda: ask.query(asked), lambda found: len(found) == 2, 30)
+    assert {sample.labels["instance"].rpartition("/")[2] for sample in found} == {"healthy", "ready"}
 
 
 def test_an_exporter_that_does_not_answer_is_down_and_said_so(tmp_path: Path) -> None:
