@@ -15,7 +15,7 @@ from otelkit.ops.mixin.model import HEALTH, SERVICE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from otelkit.ops.mixin.model import Alert
+    from otelkit.ops.mixin.model import Alert, Language
     from otelkit.ops.mixin.parameters import Parameters, Service
 
 
@@ -56,6 +56,9 @@ def variants(alert: Alert, parameters: Parameters) -> Iterator[Variant]:
     if alert.name in parameters.disable or (alert.off and alert.name not in parameters.enable):
         return
     for_all = {each.name: parameters.thresholds.get(each.name, each.default) for each in alert.thresholds}
+    if alert.named:
+        yield from _of_named(alert, parameters, for_all)
+        return
     apart: list[str] = []
     own: list[Variant] = []
     if "service" in names(alert.expr):
@@ -65,7 +68,7 @@ def variants(alert: Alert, parameters: Parameters) -> Iterator[Variant]:
             elif made := list(_of_service(alert, name, service, for_all)):
                 apart.append(name)
                 own += made
-    yield Variant(expr=_expr(alert, for_all, _all_but(apart), _all_routes_but(())), labels=alert.labels)
+    yield Variant(expr=_expr(alert, for_all, _all_but(apart, alert.language), _all_routes_but(())), labels=alert.labels)
     yield from own
 
 
@@ -85,6 +88,17 @@ def _of_service(alert: Alert, name: str, service: Service, for_all: Mapping[str,
         yield Variant(expr=expr, labels={**labels, "http_route": route})
 
 
+def _of_named(alert: Alert, parameters: Parameters, for_all: Mapping[str, float]) -> Iterator[Variant]:
+    """Yield a rule for each service that is to be there at all times."""
+    for name, service in sorted(parameters.services.items()):
+        if service.expected and alert.name not in service.disable:
+            said = zip(SERVICE, (service.namespace, name, service.environment), strict=True)
+            known = {label: value for label, value in said if value}
+            matchers = ", ".join(f'{label}="{_quoted(value)}"' for label, value in known.items())
+            expr = _expr(alert, {**for_all, **_known(alert, service.thresholds)}, matchers, _all_routes_but(()))
+            yield Variant(expr=expr, labels={**alert.labels, **known})
+
+
 def _known(alert: Alert, said: Mapping[str, float]) -> dict[str, float]:
     return {each.name: said[each.name] for each in alert.thresholds if each.name in said}
 
@@ -94,11 +108,11 @@ def _expr(alert: Alert, thresholds: Mapping[str, float], service: str, route: st
     return filled(alert.expr, service=service, route=route, **numbers)
 
 
-def _all_but(services: list[str]) -> str:
+def _all_but(services: list[str], language: Language) -> str:
     # A service's name is always there, unlike its namespace and environment; series without one are not a service's.
-    if not services:
-        return 'service_name!=""'
-    return f'service_name!="", service_name!~"{_any_of(services)}"'
+    # Loki refuses a selector in which nothing says what has to be there.
+    all_of_them = 'service_name!=""' if language == "promql" else 'service_name=~".+"'
+    return f'{all_of_them}, service_name!~"{_any_of(services)}"' if services else all_of_them
 
 
 def _all_routes_but(routes: Mapping[str, object] | tuple[()]) -> str:

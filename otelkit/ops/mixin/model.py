@@ -6,8 +6,8 @@ proves it stand in one declaration, so that none of them can be missing; `otelki
 An expression is a template (`string.Template`). It may name
 
 - `$S`: the labels of a service, to aggregate by and to match on;
-- `$service`: matchers that choose the services a rule is for; an alert with it is one of services, and its thresholds
-  can be set for one of them;
+- `$service`: matchers that choose the services a rule is for, in PromQL and LogQL; an alert with it is one of services,
+  and its thresholds can be set for one of them;
 - `$route`: matchers that leave the routes of probes out; an alert with it has thresholds that can be set for a route;
 - a threshold of the alert, by its name: `$error_crit`.
 
@@ -159,6 +159,8 @@ class Alert:
         thresholds: Its numbers.
         labels: Which it has besides.
         language: What `expr` is written in.
+        named: Whether there is a rule only for each service that parameters name and expect, and none for all: of what
+            is absent nothing tells that it was ever there.
         off: Whether it has to be switched on (`enable` in parameters).
         drill: The drill that makes it fire; empty where `undrilled` says why there is none.
         undrilled: Why not.
@@ -179,6 +181,7 @@ class Alert:
     thresholds: tuple[Threshold, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     language: Language = "promql"
+    named: bool = False
     off: bool = False
     drill: str = ""
     undrilled: str = ""
