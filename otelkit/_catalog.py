@@ -207,6 +207,15 @@ PROCESS: Final = (
     ),
     _stock(
         "otelkit",
+        "gauge",
+        "otelkit.program.start.time",
+        "s",
+        "When the program was started, in seconds since 1970: workers that a server forks or replaces share it.",
+        observed=True,
+        only_on="Linux",
+    ),
+    _stock(
+        "otelkit",
         "histogram",
         "python.eventloop.lag",
         "s",

@@ -7,7 +7,7 @@ import gc
 import os
 import weakref
 from contextvars import Context
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from time import perf_counter
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _PERIOD = 0.25  # seconds between two looks at an event loop
 _PROC = Path("/proc/self")
+_MACHINE = Path("/proc")
+_START_TIME = 22 - 3  # of proc(5)'s numbered fields, what stands behind the command in brackets begins at the third
 _CONTRIB = "system_metrics"
 
 
@@ -107,6 +109,25 @@ def _entries(folder: str, own: int) -> Iterable[Observation]:
         yield Observation(len(list(entries.iterdir())) - own)
 
 
+def _program() -> Iterable[Observation]:
+    if _PROC.exists():
+        yield Observation(_program_started())
+
+
+@cache
+def _program_started() -> float:
+    """Tell when the leader of the process group was started: what a shell, an init or a container starts leads one.
+
+    Read once: it cannot change, and a clock that is set would move it.
+    """
+    about = _MACHINE / str(os.getpgrp()) / "stat"  # a leader may have ended, or be outside of the container
+    text = (about if about.exists() else _PROC / "stat").read_text(encoding="utf-8", errors="replace")
+    ticks = int(text.rpartition(")")[2].split()[_START_TIME])
+    lines = (_MACHINE / "stat").read_text(encoding="ascii").splitlines()
+    booted = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _collector(part: str) -> Iterable[Observation]:
     if hasattr(gc, "get_stats"):
         for generation, stats in enumerate(gc.get_stats()):
@@ -119,6 +140,7 @@ _READ: dict[str, Callable[[], Iterable[Observation]]] = {
     "process.memory.virtual": partial(_pages, 0),
     "process.thread.count": partial(_entries, "task", 0),
     "process.unix.file_descriptor.count": partial(_entries, "fd", 1),
+    "otelkit.program.start.time": _program,
     "cpython.gc.collections": partial(_collector, "collections"),
     "cpython.gc.collected_objects": partial(_collector, "collected"),
     "cpython.gc.uncollectable_objects": partial(_collector, "uncollectable"),

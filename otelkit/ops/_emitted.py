@@ -460,6 +460,7 @@ SUBJECTS: Final = (
             "cpython.gc.collections",
             "cpython.gc.collected_objects",
             "cpython.gc.uncollectable_objects",
+            "otelkit.program.start.time",
             "python.eventloop.lag",
         ),
     ),

@@ -73,6 +73,7 @@ SELECTED = {
     "process.cpu.time": ("process_cpu_time_seconds_total", ""),
     "process.memory.usage": ("process_memory_usage_bytes", ""),
     "process.unix.file_descriptor.count": ("process_unix_file_descriptor_count", ""),
+    "otelkit.program.start.time": ("otelkit_program_start_time_seconds", ""),
     "python.eventloop.lag": ("python_eventloop_lag_seconds_bucket", ""),
 }
 """By the name that is emitted: the series in Prometheus, and the labels that it is selected or grouped by."""

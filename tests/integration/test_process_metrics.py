@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,6 +113,28 @@ def test_it_can_be_switched_off(tmp_path: Path, receiver: Receiver, argument: st
     run_script(tmp_path, receiver, code, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=variable)
     assert last(receiver, "otelkit.") != {}
     assert last(receiver, "process.") == last(receiver, "cpython.") == {}
+
+
+REPLACING = """
+import subprocess, sys
+worker = "import otelkit; otelkit.configure(service_name='api').force_flush()"
+for _ in range(2):
+    subprocess.run([sys.executable, "-W", "error", "-c", worker], check=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="when a program was started is read from /proc")
+def test_workers_that_are_replaced_tell_one_start_and_a_program_that_is_restarted_another(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    before = time.time()
+    for _ in range(2):
+        run_script(tmp_path, receiver, REPLACING)
+    found = last(receiver, "otelkit.program.start.time").values()
+    started = [point.value or 0 for series in found for point in series.values()]
+    assert len(started) == 4
+    assert len(set(started)) == 2
+    assert before - 2 < min(started) < max(started) < time.time() + 2  # the kernel tells of the boot in whole seconds
 
 
 BLOCKING = """
