@@ -110,7 +110,7 @@ nox.needs_version = NOX.removeprefix("nox")
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
-nox.options.sessions = ["lint", "types", "unit", "contract", "integration", "e2e", "faults", "leaks"]
+nox.options.sessions = ["lint", "types", "unit", "contract", "rules", "integration", "e2e", "faults", "leaks"]
 
 
 @atexit.register
@@ -241,6 +241,22 @@ def unit(session: nox.Session) -> None:
 def contract(session: nox.Session) -> None:
     """Test that facts with one home are the same wherever else they stand."""
     run_folder(session, "contract", options=SIDE_BY_SIDE)
+
+
+@nox.session(requires=["wheel"])
+@lane
+def rules(session: nox.Session) -> None:
+    """Test that every alert fires when it is to fire, and is silent when not; `-- -k HighErrorRate` chooses."""
+    run_folder(session, "rules")
+
+
+@nox.session(default=False, requires=["wheel"])
+@lane
+def mutation(session: nox.Session) -> None:
+    """Spoil every alert, one thing at a time, and fail where no case notices; `-- http HighLatency` chooses."""
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
+    leave_checkout(session)
+    session.run("python", "-m", "rules.mutation", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
 
 
 @nox.session(requires=["wheel"])

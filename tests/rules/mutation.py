@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from rules.promtool import Rule
 
 _NEVER = "vector(0) > 1"
+_TEXT = r'"(?:\\.|[^"\\])*"'
 _TURNED = {">": "<", "<": ">", ">=": "<", "<=": ">", "==": "!=", "!=": "==", "and": "or", "or": "and", "unless": "or"}
 # Texts, windows and offsets are left alone: a match of a text or a window is passed over.
 _TOKEN = re.compile(
-    r'"(?:\\.|[^"\\])*"|\[[^\]]*\]|\{[^}]*\}|\$\{?\w+\}?'
+    rf'{_TEXT}|\[[^\]]*\]|\{{(?:{_TEXT}|[^}}"])*\}}|\$\{{?\w+\}}?'
     r"|(?P<word>[a-zA-Z_:][\w:]*)|(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?P<unit>[a-z]\w*)?|(?P<compared>[><]=?|[=!]=)"
 )
-_BRACES = re.compile(r"\{([^}]*)\}")
-_MATCHER = re.compile(r'\w+\s*(?:=~|!~|!=|=)\s*"(?:\\.|[^"\\])*"|\$\w+')
+_BRACES = re.compile(rf'\{{((?:{_TEXT}|[^}}"])*)\}}')
+_MATCHER = re.compile(rf"\w+\s*(?:=~|!~|!=|=)\s*{_TEXT}|\$\w+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,11 @@ def mutants(alert: Alert) -> Iterator[Mutant]:
 
 
 def survivors(cases: Sequence[Case]) -> tuple[list[str], int]:
-    """Return the mutants of the cases' alerts that none of them notices, and how many mutants there are."""
+    """Return the mutants of the cases' alerts that none of them notices, and how many mutants there are.
+
+    Raises:
+        CaseError: A mutant is no rule, or a case is none.
+    """
     jobs: list[promtool.Job] = []
     made: list[str] = []
     for job in promtool.jobs(cases):
@@ -90,6 +95,8 @@ def survivors(cases: Sequence[Case]) -> tuple[list[str], int]:
             jobs.append(_with(mutant, job))
     noticed = dict.fromkeys(made, False)
     for name, said in zip(made, promtool.run(jobs), strict=True):
+        if any(each.startswith(promtool.UNREADABLE) for each in said):
+            raise promtool.CaseError(f"{name}: {said[0]}")
         noticed[name] |= any(said)
     return [name for name, seen in noticed.items() if not seen], len(noticed)
 
@@ -180,4 +187,7 @@ def main(*names: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(*sys.argv[1:]) else 0)
+    try:
+        sys.exit(1 if main(*sys.argv[1:]) else 0)
+    except promtool.CaseError as error:
+        sys.exit(str(error))

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from rules import promtool
+from rules import lane, promtool
 from rules.found import cases
-from support import lanes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rules.case import Case
 
-LANE = "rules"
-
 
 @pytest.fixture(scope="session")
 def verdicts(request: pytest.FixtureRequest) -> Mapping[str, str]:
     """What promtool says of each case that is asked for, all at once."""
-    if shutil.which("promtool") is None:
-        lanes.skipped(LANE, "not on PATH: promtool")
-        pytest.skip("rules: promtool is not on PATH")
-    lanes.ran(LANE)
+    lane.promtool()
     wanted = [item.callspec.params["case"] for item in request.session.items if "verdicts" in item.fixturenames]  # type: ignore[attr-defined]
-    jobs = promtool.jobs(wanted)
-    found = zip(jobs, promtool.run(jobs), strict=True)
-    return {str(case): said for job, verdicts in found for case, said in zip(job.cases, verdicts, strict=True)}
+    said = {str(case): _wrong(case) for case in wanted}
+    jobs = promtool.jobs(case for case in wanted if not said[str(case)])
+    for job, verdicts in zip(jobs, promtool.run(jobs), strict=True):
+        said |= {str(case): verdict for case, verdict in zip(job.cases, verdicts, strict=True)}
+    return said
+
+
+def _wrong(case: Case) -> str:
+    """Return why a case cannot be asked at all."""
+    try:
+        promtool.expected(case, promtool.needed(case))
+    except promtool.CaseError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)

@@ -1,0 +1,75 @@
+"""What is rendered passes Prometheus' own checks, and every alert of Prometheus has its cases."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from otelkit.ops.mixin.groups import groups
+from otelkit.ops.mixin.parameters import Parameters, Service, Slo
+from otelkit.ops.mixin.rules import render_rules
+from rules import found
+from rules.lane import promtool
+from support.processes import run
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+# Whatever makes a rule of a parameter: a service and a route with numbers of their own, objectives, all that is off.
+RICH = Parameters(
+    services={
+        "api": Service(
+            namespace="shop",
+            environment="production",
+            thresholds={"error_crit": 0.02, "p95_crit": 1.0},
+            routes={"/report": {"p95_crit": 5.0}, "/orders/{id}": {"error_crit": 0.1}},
+            disable=frozenset({"ElevatedLatency"}),
+        ),
+        "worker": Service(),
+        "cron": Service(expected=False),
+    },
+    slos=(
+        Slo(name="api-availability", service="api", objective=0.999),
+        Slo(name="api-latency", service="api", objective=0.99, kind="latency", under=0.5, period=30),
+    ),
+    page_environments=("production",),
+)
+EVERYTHING_ON = Parameters(
+    enable=frozenset(alert.name for group in groups(RICH) for alert in group.alerts if alert.off)
+)
+ALERTS = {alert.name: alert for group in groups(RICH) for alert in group.alerts}
+
+
+@pytest.mark.parametrize("parameters", [Parameters(), RICH, EVERYTHING_ON], ids=["default", "rich", "all on"])
+def test_promtool_finds_nothing_wrong_with_any_file(parameters: Parameters, tmp_path: Path) -> None:
+    program = promtool()
+    shutil.copytree(DEPLOY / "prometheus", tmp_path / "prometheus")
+    rules = tmp_path / "prometheus" / "rules"
+    shutil.rmtree(rules, ignore_errors=True)
+    rules.mkdir()
+    for group in groups(parameters):
+        if text := render_rules(group, parameters, "promql"):
+            (rules / f"{group.name}.yaml").write_text(text, encoding="utf-8")
+    checks: tuple[list[str | Path], ...] = (
+        [program, "check", "rules", "--lint=all", "--lint-fatal", *sorted(rules.iterdir())],
+        [program, "check", "config", "--lint=all", "--lint-fatal", tmp_path / "prometheus" / "prometheus.yaml"],
+    )
+    for words in checks:
+        done = run(words, folder=tmp_path)
+        assert done.returncode == 0, done.tail()
+
+
+def test_cases_are_told_apart_by_what_they_say() -> None:
+    names = [str(case) for case in found.cases()]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_every_case_is_about_an_alert_that_there_is() -> None:
+    assert {case.alert for case in found.cases()} - ALERTS.keys() == set()
+
+
+@pytest.mark.parametrize("name", sorted(name for name, alert in ALERTS.items() if alert.language == "promql"))
+def test_every_alert_has_a_case_that_fires_with_its_words_and_one_that_is_silent(name: str) -> None:
+    cases = [case for case in found.cases() if case.alert == name]
+    assert any(case.summary for case in cases), "no case fires with its summary"
+    assert any(not case.fires for case in cases) or name == "Watchdog", "no case is silent"
