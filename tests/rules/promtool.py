@@ -40,7 +40,9 @@ LIMIT = 300  # seconds of one call; all together take a tenth
 UNREADABLE = "promtool cannot read this case or its rules"
 """How a verdict begins that is none."""
 
-_WITH = re.compile(r"\{\{ with \$labels\.(\w+) \}\}\{\{ \. \| urlquery \}\}\{\{ else \}\}(.*?)\{\{ end \}\}")
+_WITH = re.compile(
+    r"\{\{ with \$labels\.(\w+) \}\}([^{}]*)\{\{ \. \| urlquery \}\}([^{}]*)(?:\{\{ else \}\}(.*?))?\{\{ end \}\}"
+)
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _TEXT = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 
@@ -212,7 +214,8 @@ def _annotation(case: Case, name: str, text: str, series: Mapping[str, str]) -> 
         return case.summary
 
     def filled(found: re.Match[str]) -> str:
-        return quote_plus(series.get(found[1], "")) or found[2]
+        value = quote_plus(series.get(found[1], ""))
+        return f"{found[2]}{value}{found[3]}" if value else found[4] or ""
 
     text = _WITH.sub(filled, text)
     if "{{" in text:

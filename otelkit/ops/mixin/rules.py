@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import yaml
 
+from otelkit.ops import _explore
 from otelkit.ops.mixin._variants import filled, variants
 from otelkit.ops.mixin.model import GROUPS, SERVICE
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 INTERVAL = "15s"
 """How often rules are evaluated: as often as services export."""
+_ASKED = "ASKED"
+"""Stands for what is asked until the address around it is encoded."""
 KEPT_FIRING = "1m"
 """How long an alert that had to last goes on after its fault, so that one good sample does not close and open it."""
 
@@ -82,7 +86,18 @@ def _annotations(alert: Alert, parameters: Parameters) -> dict[str, str]:
             f"var-{name}={{{{ with $labels.{label} }}}}{{{{ . | urlquery }}}}{{{{ else }}}}$__all{{{{ end }}}}"
             for name, label in chosen
         )
+        found["traces_url"] = _traces(parameters)
     return found
+
+
+def _traces(parameters: Parameters) -> str:
+    """Return the address of Explore with the traces of the alert's service; Prometheus fills its labels in."""
+    attributes = ("resource.service.name", "resource.service.namespace", "resource.deployment.environment.name")
+    asked = ""
+    for attribute, label in zip(attributes, ("service_name", "service_namespace", SERVICE[2]), strict=True):
+        before = quote(f'{" && " if asked else ""}{attribute}=\\"', safe="")  # a text in TraceQL, in a text of JSON
+        asked += f"{{{{ with $labels.{label} }}}}{before}{{{{ . | urlquery }}}}%5C%22{{{{ end }}}}"
+    return _explore.tempo(f"{{{_ASKED}}}", base=parameters.grafana).replace(_ASKED, asked)
 
 
 def _of_services(alert: Alert) -> bool:
