@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Final
 
-from otelkit.ops.mixin.boards import red
+from otelkit.ops.mixin.boards import business, cache, database, host, logs, overview, red, worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from otelkit.ops.mixin.boards.model import Board
     from otelkit.ops.mixin.parameters import Parameters
 
-BOARDS: Final = (red.BOARD,)
+BOARDS: Final = (
+    overview.BOARD,
+    red.BOARD,
+    database.BOARD,
+    cache.BOARD,
+    worker.BOARD,
+    host.BOARD,
+    logs.BOARD,
+)
 """Those of any service, in the order of the reference."""
 
 
 def boards(catalog: Iterable[Metric] = ()) -> tuple[Board, ...]:
     """Return every board: those of any service, and the one of what a service declares, where it declares something."""
-    del catalog
-    return BOARDS
+    of_service = business.board(catalog)
+    return (*BOARDS, of_service) if of_service else BOARDS
 
 
 def render_boards(catalog: Iterable[Metric], parameters: Parameters) -> dict[str, str]:

@@ -313,7 +313,7 @@ def _thresholds(panel: Panel, parameters: Parameters) -> dashboard.ThresholdsCon
 
 
 def _number(threshold: Tuned, parameters: Parameters) -> float:
-    return parameters.thresholds.get(threshold.name, threshold.default)
+    return float(parameters.thresholds.get(threshold.name, threshold.default))  # 2 and 2.0 are the same bytes
 
 
 def _tabled(built: _Built, panel: Panel, chosen: list[str]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otelkit.ops.mixin.boards.model import Link, Variable
-from otelkit.ops.mixin.model import HEALTH
+from otelkit.ops.mixin.groups import GROUPS
+from otelkit.ops.mixin.model import HEALTH, SERVICE
+
+if TYPE_CHECKING:
+    from otelkit.ops.mixin.model import Threshold
 
 NS: Final = Variable(name="ns", label="Namespace", every=".*", query="label_values(target_info, service_namespace)")
 ENV: Final = Variable(
@@ -25,6 +29,8 @@ SVC: Final = Variable(
 CHOICE: Final = (NS, ENV, SVC)
 """Which services a board is about."""
 
+BY_SERVICE: Final = ", ".join(SERVICE)
+"""What tells services apart."""
 CHOSEN: Final = 'service_namespace=~"$ns", deployment_environment_name=~"$env", service_name=~"$svc"'
 """Matchers of the services that were chosen."""
 SERVED: Final = f'{CHOSEN}, http_route!~"{HEALTH}"'
@@ -68,3 +74,15 @@ def records(title: str = "Logs", piped: str = "") -> Link:
 def to(board: str, title: str) -> Link:
     """Return the way to another board, with what was chosen on this one."""
     return Link(title=title, board=board)
+
+
+def threshold(name: str) -> Threshold:
+    """Return a number of an alert, by its name in parameters: what is drawn is what the alert compares with.
+
+    Raises:
+        KeyError: No alert has it.
+    """
+    return _THRESHOLDS[name]
+
+
+_THRESHOLDS: Final = {each.name: each for group in GROUPS for alert in group.alerts for each in alert.thresholds}

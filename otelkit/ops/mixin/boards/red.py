@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from otelkit.ops.mixin.boards._parts import CALLS, CHOICE, CHOSEN, HTTP, RATE, SERVED, quantile, rate, to, traces
+from otelkit.ops.mixin.boards._parts import (
+    CALLS,
+    CHOICE,
+    CHOSEN,
+    HTTP,
+    RATE,
+    SERVED,
+    quantile,
+    rate,
+    threshold,
+    to,
+    traces,
+)
 from otelkit.ops.mixin.boards.model import Board, Column, Panel, Target
-from otelkit.ops.mixin.groups import http
 
 _FAILED = f'{SERVED}, http_response_status_code=~"5.."'
 _ALL = rate("service_name", f"{HTTP}_count", SERVED)
@@ -30,7 +41,7 @@ _SYMPTOMS = (
     ),
     Panel(
         title="Error ratio",
-        about="Share of requests answered with 5xx: the fault of the service, or of what it calls. Red is what pages.",
+        about="Share of requests answered with 5xx: the fault of the service, or of what it calls. Red pages.",
         unit="percentunit",
         targets=(
             Target(
@@ -39,7 +50,8 @@ _SYMPTOMS = (
             ),
         ),
         link=_BROKEN,
-        bad=http.HIGH_ERROR_RATE.thresholds[0],
+        warn=threshold("error_warn"),
+        bad=threshold("error_crit"),
     ),
     Panel(
         title="Duration",
@@ -51,6 +63,8 @@ _SYMPTOMS = (
             Target(query=quantile(0.99, HTTP, SERVED), legend="p99"),
         ),
         link=_SLOW,
+        warn=threshold("p95_warn"),
+        bad=threshold("p95_crit"),
     ),
     Panel(
         title="Errors by route",
@@ -74,6 +88,8 @@ _SYMPTOMS = (
         unit="s",
         targets=(Target(query=quantile(0.95, HTTP, SERVED, by="http_route"), legend="{{http_route}}", exemplar=True),),
         link=_SLOW,
+        warn=threshold("p95_warn"),
+        bad=threshold("p95_crit"),
     ),
     Panel(
         title="Error ratio by version",
@@ -88,7 +104,8 @@ _SYMPTOMS = (
             ),
         ),
         link=to("release", "Compare versions"),
-        bad=http.HIGH_ERROR_RATE.thresholds[0],
+        warn=threshold("error_warn"),
+        bad=threshold("error_crit"),
     ),
 )
 
