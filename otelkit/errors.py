@@ -4,7 +4,8 @@ OtelkitError
 ├── SettingsError      configure(), Settings() or a declared metric got arguments that cannot work
 ├── MeasurementError   a measurement does not fit the declaration of its metric; in tests only
 ├── QueryError         a store of telemetry did not answer a question (otelkit.ops.query)
-└── StackError         the stack of Collector and stores cannot be started or told about (otelkit.ops.stack)
+├── StackError         the stack of Collector and stores cannot be started or told about (otelkit.ops.stack)
+└── ParametersError    what people chose of rules and boards cannot be rendered (otelkit.ops.mixin)
 """
 
 from __future__ import annotations
@@ -74,3 +75,17 @@ class StackError(OtelkitError):
     Raised by `otelkit.ops.stack`, which an application never imports. A program that does not become ready is no such
     error: it is told as what became of it.
     """
+
+
+class ParametersError(OtelkitError):
+    """What people chose of rules and boards cannot be rendered; every problem is listed, not only the first.
+
+    Raised by `otelkit.ops.mixin` only, which an application never imports.
+
+    Args:
+        problems: One line each, which begins with file and line: `deploy/parameters.toml:12: unknown key ...`.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))

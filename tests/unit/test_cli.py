@@ -8,32 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from otelkit.ops import render
 from otelkit.ops.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def test_render_writes_what_check_then_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["render", "--out", str(tmp_path)]) == 0
-    assert sorted(capsys.readouterr().out.split()) == sorted(render.RENDERERS)
-    assert main(["render", "--check", "--out", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == ""
-
-
-def test_check_shows_a_difference_as_a_diff_and_writes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(["render", "--out", str(tmp_path)])
-    page = tmp_path / "docs/reference/settings.md"
-    page.write_text(page.read_text().replace("# Settings", "# Sittings"))
-    capsys.readouterr()
-    assert main(["render", "--check", "--out", str(tmp_path)]) == 1
-    shown = capsys.readouterr().out
-    assert "-# Sittings" in shown
-    assert "+# Settings" in shown
-    assert "# Sittings" in page.read_text()
 
 
 def test_run_without_a_program_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:

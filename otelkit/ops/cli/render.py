@@ -1,36 +1,151 @@
-"""The only place for `otelkit render`: writes the generated files of a checkout, or shows how they differ."""
+"""The only place for `otelkit render`: writes rules, boards, pages and the rest, or shows how they differ.
+
+Exit codes: 0 done, or nothing differs; 1 `--check` found a difference, or a file in the way is somebody else's; 2 what
+was asked for cannot be rendered: the command line, a catalogue or the parameters are wrong.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from difflib import unified_diff
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otelkit.ops import render
+from otelkit.errors import ParametersError
+from otelkit.metrics import Catalog
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
-HELP = "Write the generated files, or with --check show what is out of date."
+    from otelkit.metrics import Metric
+    from otelkit.ops.mixin import Inputs
+    from otelkit.ops.mixin.parameters import Parameters
+    from otelkit.ops.render import Difference
+
+HELP = "Write rules, boards, runbooks and pages from what the code emits, or with --check show what is out of date."
+
+_DIFFERS = 1
+_WRONG = 2
+_DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # Prometheus' units
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `otelkit render`."""
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 and a diff if a file differs")
-    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="the checkout (default: this folder)")
+    parser.add_argument(
+        "--catalog",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a service's own otelkit.Catalog, imported from this folder; any number",
+    )
+    parser.add_argument(
+        "--parameters", type=Path, metavar="FILE", help="what you chose (default: deploy/parameters.toml, if there)"
+    )
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write or compare; 1 where `--check` found a difference."""
-    if not options.check:
-        for path in render.write(options.out):
-            print(path)
-        return 0
-    outdated = render.check(options.out)
-    for path in outdated:
-        file = options.out / path
-        committed = file.read_text(encoding="utf-8") if file.is_file() else ""
-        lines = (committed.splitlines(keepends=True), render.RENDERERS[path]().splitlines(keepends=True))
-        sys.stdout.writelines(unified_diff(*lines, fromfile=f"committed/{path}", tofile=f"generated/{path}"))
-    return 1 if outdated else 0
+    """Write or compare, and return the exit code, as told above."""
+    try:
+        inputs = _inputs(options)
+    except ParametersError as error:
+        print(error, file=sys.stderr)
+        return _WRONG
+    from otelkit.ops import render  # noqa: PLC0415  `otelkit --help` needs none of it
+
+    try:
+        changes = render.differences(options.out, render.generated(options.out, inputs))
+    except FileExistsError as error:
+        print(f"not generated, and in the way: {error}; move them, or name another folder: --out", file=sys.stderr)
+        return _DIFFERS
+    if options.check:
+        for change in changes:
+            sys.stdout.writelines(_diff(change))
+        return _DIFFERS if changes else 0
+    render.write(options.out, changes)
+    for change in changes:
+        print(change.path if change.generated is not None else f"{change.path} removed")
+    return 0
+
+
+def _inputs(options: argparse.Namespace) -> Inputs:
+    """Return what everything is made of.
+
+    Raises:
+        ParametersError: A catalogue or the parameters cannot be used.
+    """
+    from otelkit.ops import mixin, render  # noqa: PLC0415  `otelkit --help` needs none of it
+    from otelkit.ops.mixin import alertmanager  # noqa: PLC0415
+
+    catalog = tuple(metric for each in options.catalog for metric in _catalog(each).metrics)
+    # What is committed with otelkit tells nobody, whatever secrets lie in a checkout to run its stack.
+    secrets = options.out / alertmanager.SECRETS
+    return mixin.Inputs(
+        catalog=catalog,
+        parameters=_parameters(options, catalog),
+        receivers=frozenset() if render.is_checkout(options.out) else alertmanager.found(secrets),
+    )
+
+
+def _catalog(named: str) -> Catalog:
+    module, _, name = named.partition(":")
+    if not module or not name:
+        raise ParametersError([f"--catalog {named}: a module and a name in it, as shop.telemetry:catalog"])
+    # The folder that it is called in, as `python -m` does; and importing a service must not begin to send.
+    sys.path.insert(0, str(Path.cwd()))
+    os.environ["OTEL_SDK_DISABLED"] = "true"
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # whatever a service's module raises
+        raise ParametersError([f"--catalog {named}: {type(error).__name__}: {error}"]) from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(found, Catalog):
+        raise ParametersError([f"--catalog {named}: is {type(found).__name__}, not otelkit.Catalog"])
+    return found
+
+
+def _parameters(options: argparse.Namespace, catalog: tuple[Metric, ...]) -> Parameters:
+    from otelkit.ops import render  # noqa: PLC0415
+    from otelkit.ops.mixin import reading  # noqa: PLC0415
+
+    file = options.parameters or options.out / render.PARAMETERS
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if options.parameters is not None:
+            raise ParametersError([f"{file}: there is no such file"]) from None
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParametersError([f"{file}: {error}"]) from error
+    return reading.read(text, name=str(file), catalog=catalog, retention=_retention(options.out))
+
+
+def _retention(out: Path) -> float:
+    """Return the seconds that Prometheus keeps what it has; 0 where the file that says so is not understood."""
+    from otelkit.ops import _assets  # noqa: PLC0415
+
+    own = out / "deploy/.env"
+    pins = {**_assets.pins(), **(_assets.variables(own) if own.is_file() else {})}
+    said = os.environ.get("PROMETHEUS_RETENTION") or pins["PROMETHEUS_RETENTION"]  # as Compose has it: the shell wins
+    parts = _DURATION.findall(said)
+    if "".join(map("".join, parts)) != said:
+        return 0.0
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def _diff(change: Difference) -> Iterable[str]:
+    old, new = ((text or "").splitlines(keepends=True) for text in (change.found, change.generated))
+    missing = "/dev/null"
+    return unified_diff(
+        old,
+        new,
+        fromfile=missing if change.found is None else f"committed/{change.path}",
+        tofile=missing if change.generated is None else f"generated/{change.path}",
+    )
