@@ -112,14 +112,15 @@ def _all_but(services: list[str], language: Language) -> str:
     # A service's name is always there, unlike its namespace and environment; series without one are not a service's.
     # Loki refuses a selector in which nothing says what has to be there.
     all_of_them = 'service_name!=""' if language == "promql" else 'service_name=~".+"'
-    return f'{all_of_them}, service_name!~"{_any_of(services)}"' if services else all_of_them
+    return f'{all_of_them}, service_name!~"{any_of(services)}"' if services else all_of_them
 
 
 def _all_routes_but(routes: Mapping[str, object] | tuple[()]) -> str:
-    return f'http_route!~"{"|".join((HEALTH, *([_any_of(list(routes))] if routes else [])))}"'
+    return f'http_route!~"{"|".join((HEALTH, *([any_of(list(routes))] if routes else [])))}"'
 
 
-def _any_of(words: list[str]) -> str:
+def any_of(words: list[str]) -> str:
+    """Return the regular expression that matches exactly these, as it stands between quotes."""
     return _quoted("|".join(map(_literal, words)))
 
 

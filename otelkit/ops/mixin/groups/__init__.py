@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from otelkit.ops.mixin.groups import cache, celery, container, db, host, http
+from otelkit.ops.mixin.groups import cache, celery, collector, container, db, host, http, service, uptime
 from otelkit.ops.mixin.model import Group
 from otelkit.ops.mixin.parameters import Parameters
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 # In the order of the reference. A function makes a group of what people chose, or of what their service declares.
 _DECLARED: Final[tuple[Group | Callable[[Parameters, tuple[Metric, ...]], Group], ...]] = (
+    service.group,
     http.GROUP,
     db.GROUP,
     cache.GROUP,
     celery.GROUP,
     host.GROUP,
     container.GROUP,
+    uptime.GROUP,
+    collector.GROUP,
 )  # fmt: skip
 
 
