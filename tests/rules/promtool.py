@@ -22,6 +22,7 @@ from urllib.parse import quote_plus
 
 import yaml
 
+from otelkit.ops.mixin._selected import selected
 from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.model import Group
 from otelkit.ops.mixin.rules import render_rules
@@ -43,8 +44,6 @@ UNREADABLE = "promtool cannot read this case or its rules"
 _WITH = re.compile(
     r"\{\{ with \$labels\.(\w+) \}\}([^{}]*)\{\{ \. \| urlquery \}\}([^{}]*)(?:\{\{ else \}\}(.*?))?\{\{ end \}\}"
 )
-_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_TEXT = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'')
 
 Rule = dict[str, Any]
 
@@ -84,11 +83,11 @@ def needed(case: Case) -> list[Rule]:
     alerts = [rule for rule in rules if rule.get("alert") == case.alert]
     if not alerts:
         raise CaseError(f"{case}: no rule of this name")
-    read = {name for rule in alerts for name in series_names(rule["expr"])}
+    read = {name for rule in alerts for name in selected(rule["expr"])}
     recordings: list[Rule] = []
     while more := [rule for rule in rules if rule.get("record") in read and rule not in recordings]:
         recordings += more
-        read |= {name for rule in more for name in series_names(rule["expr"])}
+        read |= {name for rule in more for name in selected(rule["expr"])}
     return [*(rule for rule in rules if rule in recordings), *alerts]
 
 
@@ -151,11 +150,6 @@ def expected(case: Case, rules: Iterable[Rule]) -> list[dict[str, Mapping[str, s
         annotations = {name: _annotation(case, name, text, series) for name, text in rule["annotations"].items()}
         found.append({"exp_labels": labels, "exp_annotations": annotations})
     return found
-
-
-def series_names(expr: str) -> set[str]:
-    """Return the words of an expression that may be names of series; more than there are, never fewer."""
-    return set(_NAME.findall(_TEXT.sub("", expr)))
 
 
 def without_summary(rule: Rule) -> Rule:

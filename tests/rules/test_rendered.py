@@ -10,7 +10,7 @@ import pytest
 from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.parameters import Parameters, Service, Slo
 from otelkit.ops.mixin.rules import render_rules
-from rules import found
+from rules import counts, found
 from rules.lane import promtool
 from support.processes import run
 
@@ -62,6 +62,10 @@ def test_promtool_finds_nothing_wrong_with_any_file(parameters: Parameters, tmp_
 def test_cases_are_told_apart_by_what_they_say() -> None:
     names = [str(case) for case in found.cases()]
     assert sorted(names) == sorted(set(names))
+
+
+def test_the_reference_counts_the_cases_that_there_are() -> None:
+    assert counts.FILE.read_text(encoding="utf-8") == counts.written(), "PYTHONPATH=tests python -m rules.counts"
 
 
 def test_every_case_is_about_an_alert_that_there_is() -> None:

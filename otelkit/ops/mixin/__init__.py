@@ -13,6 +13,7 @@ from otelkit.ops.mixin._template import render_parameters
 from otelkit.ops.mixin.alertmanager import render_alertmanager
 from otelkit.ops.mixin.boards import render_boards
 from otelkit.ops.mixin.groups import GROUPS, groups
+from otelkit.ops.mixin.pages import render_pages
 from otelkit.ops.mixin.parameters import Parameters
 from otelkit.ops.mixin.rules import render_rules
 
@@ -54,5 +55,6 @@ def render(inputs: Inputs) -> dict[str, str]:
         files[f"deploy/loki/rules/fake/{group.name}.yaml"] = render_rules(group, inputs.parameters, "logql")
     files |= render_alertmanager(inputs.parameters, every, inputs.receivers)
     files |= render_boards(inputs.catalog, inputs.parameters)
+    files |= render_pages(every, inputs.parameters)
     files["deploy/parameters.toml"] = render_parameters(GROUPS)
     return {path: text for path, text in files.items() if text}

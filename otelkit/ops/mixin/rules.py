@@ -46,6 +46,11 @@ def rules(groups: Iterable[Group], parameters: Parameters, language: Language) -
     return [rule for alert in every for rule in _alert(alert, parameters)]
 
 
+def lasts_on(alert: Alert) -> bool:
+    """Tell whether an alert goes on for a while after its fault: one that somebody is told of, and that had to last."""
+    return alert.lasting != "0s" and alert.severity in ("critical", "warning")
+
+
 def _recording(rule: Recording) -> dict[str, Any]:
     found: dict[str, Any] = {"record": rule.name, "expr": filled(rule.expr)}
     return {**found, "labels": dict(rule.labels)} if rule.labels else found
@@ -56,8 +61,8 @@ def _alert(alert: Alert, parameters: Parameters) -> Iterator[dict[str, Any]]:
         rule: dict[str, Any] = {"alert": alert.name, "expr": variant.expr}
         if alert.lasting != "0s":
             rule["for"] = alert.lasting
-            if alert.severity in ("critical", "warning"):
-                rule["keep_firing_for"] = KEPT_FIRING
+        if lasts_on(alert):
+            rule["keep_firing_for"] = KEPT_FIRING
         rule["labels"] = {**variant.labels, "severity": _severity(alert, parameters), "group": alert.group}
         rule["annotations"] = _annotations(alert, parameters)
         yield rule
