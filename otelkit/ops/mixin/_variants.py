@@ -80,11 +80,11 @@ def _of_service(alert: Alert, name: str, service: Service, for_all: Mapping[str,
         routes = {route: own for route, said in sorted(service.routes.items()) if (own := _known(alert, said))}
     if chosen == for_all and not routes:
         return
-    matcher = f'service_name="{_quoted(name)}"'
+    matcher = f'service_name="{quoted(name)}"'
     labels = {**alert.labels, "service_name": name}  # as it is already; else promtool takes two rules for one
     yield Variant(expr=_expr(alert, chosen, matcher, _all_routes_but(routes)), labels=labels)
     for route, own in routes.items():
-        expr = _expr(alert, {**chosen, **own}, matcher, f'http_route="{_quoted(route)}"')
+        expr = _expr(alert, {**chosen, **own}, matcher, f'http_route="{quoted(route)}"')
         yield Variant(expr=expr, labels={**labels, "http_route": route})
 
 
@@ -94,7 +94,7 @@ def _of_named(alert: Alert, parameters: Parameters, for_all: Mapping[str, float]
         if service.expected and alert.name not in service.disable:
             said = zip(SERVICE, (service.namespace, name, service.environment), strict=True)
             known = {label: value for label, value in said if value}
-            matchers = ", ".join(f'{label}="{_quoted(value)}"' for label, value in known.items())
+            matchers = ", ".join(f'{label}="{quoted(value)}"' for label, value in known.items())
             expr = _expr(alert, {**for_all, **_known(alert, service.thresholds)}, matchers, _all_routes_but(()))
             yield Variant(expr=expr, labels={**alert.labels, **known})
 
@@ -121,7 +121,7 @@ def _all_routes_but(routes: Mapping[str, object] | tuple[()]) -> str:
 
 def any_of(words: list[str]) -> str:
     """Return the regular expression that matches exactly these, as it stands between quotes."""
-    return _quoted("|".join(map(_literal, words)))
+    return quoted("|".join(map(_literal, words)))
 
 
 def _literal(word: str) -> str:
@@ -129,6 +129,6 @@ def _literal(word: str) -> str:
     return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", word)
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
     """Write a text as it stands between quotes in PromQL and LogQL."""
     return word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -70,6 +70,7 @@ class Threshold:
         quantile_of: The histogram whose quantile is compared with it: beyond the last bound nothing is ever measured.
         observed: PromQL whose value is what the threshold is compared with, by the labels of a service where it has
             them: what `otelkit render --observed` shows beside it. Empty where there is nothing to tune by.
+        crossed: Where an alert fires; "guard" is one that only keeps alerts quiet: a minimum of traffic.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Threshold:
     about: str
     quantile_of: str = ""
     observed: str = ""
+    crossed: Literal["above", "below", "guard"] = "above"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,9 +202,12 @@ class Group:
         about: What it watches, in a line.
         recordings: Evaluated before the alerts, in this order.
         alerts: In the order of the page.
+        waits_for: What has to be chosen before its rules are written; empty where they always are. Its alerts are
+            told of all the same.
     """
 
     name: str
     about: str
     recordings: tuple[Recording, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    waits_for: str = ""

@@ -26,7 +26,9 @@ KEPT_FIRING = "1m"
 
 
 def render_rules(group: Group, parameters: Parameters, language: Language) -> str:
-    """Write the rules of a group in one language; empty where it has none."""
+    """Write the rules of a group in one language; empty where it has none, or waits for a choice."""
+    if group.waits_for:
+        return ""
     rules: list[dict[str, Any]] = []
     if language == "promql":
         rules += [_recording(each) for each in group.recordings]

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from otelkit.ops.mixin.groups import cache, celery, collector, container, db, host, http, service, uptime
+from otelkit.ops.mixin.groups import (
+    cache,
+    celery,
+    collector,
+    container,
+    db,
+    host,
+    http,
+    service,
+    slo,
+    telemetry,
+    uptime,
+)
 from otelkit.ops.mixin.model import Group
 from otelkit.ops.mixin.parameters import Parameters
 
@@ -17,6 +29,7 @@ if TYPE_CHECKING:
 _DECLARED: Final[tuple[Group | Callable[[Parameters, tuple[Metric, ...]], Group], ...]] = (
     service.group,
     http.GROUP,
+    slo.group,
     db.GROUP,
     cache.GROUP,
     celery.GROUP,
@@ -24,6 +37,7 @@ _DECLARED: Final[tuple[Group | Callable[[Parameters, tuple[Metric, ...]], Group]
     container.GROUP,
     uptime.GROUP,
     collector.GROUP,
+    telemetry.GROUP,
 )  # fmt: skip
 
 
