@@ -14,7 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otelkit.errors import ParametersError
+from otelkit._stderr import say
+from otelkit.errors import ParametersError, QueryError, StackError
 from otelkit.metrics import Catalog
 
 if TYPE_CHECKING:
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
     from otelkit.metrics import Metric
     from otelkit.ops.mixin import Inputs
     from otelkit.ops.mixin.parameters import Parameters
+    from otelkit.ops.observed import Observed
     from otelkit.ops.render import Difference
 
 HELP = "Write rules, boards, runbooks and pages from what the code emits, or with --check show what is out of date."
 
 _DIFFERS = 1
 _WRONG = 2
+_ANSWERS_WITHIN = 60.0  # seconds for one query over a week and more
+_QUANTILES = 4
+_EXPLAINED = """
+Of a threshold that fires below it (<) the quantiles are those from above: 95 % of the time it was higher than p95, and
+max is the lowest. FIRED: it was beyond the threshold for as long as its alert asks for; what else the alert asks for, a
+minimum of traffic for example, is not looked at. docs/how-to/tune-thresholds.md"""
 _DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # Prometheus' units
 
@@ -49,6 +57,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
 
+    parser.add_argument(
+        "--observed", action="store_true", help="write nothing; show what was seen beside each threshold"
+    )
+    parser.add_argument("--prometheus", metavar="URL", help="with --observed: who is asked (default: the stack's)")
+    parser.add_argument("--over", default="7d", metavar="TIME", help="with --observed: until now, as 6h (default: 7d)")
+
 
 def main(options: argparse.Namespace) -> int:
     """Write or compare, and return the exit code, as told above."""
@@ -57,6 +71,8 @@ def main(options: argparse.Namespace) -> int:
     except ParametersError as error:
         print(error, file=sys.stderr)
         return _WRONG
+    if options.observed:
+        return _observe(options, inputs)
     from otelkit.ops import render  # noqa: PLC0415  `otelkit --help` needs none of it
 
     try:
@@ -138,6 +154,54 @@ def _retention(out: Path) -> float:
     if "".join(map("".join, parts)) != said:
         return 0.0
     return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def _observe(options: argparse.Namespace, inputs: Inputs) -> int:
+    """Print a line for each threshold and what it is compared with; 1 where Prometheus gives no answer."""
+    from otelkit.ops import observed, stack  # noqa: PLC0415  only this needs it
+    from otelkit.ops.endpoints import Endpoints  # noqa: PLC0415
+    from otelkit.ops.mixin._units import SCALES, number  # noqa: PLC0415
+    from otelkit.ops.mixin.groups import groups  # noqa: PLC0415
+    from otelkit.ops.query._http import Backend  # noqa: PLC0415
+    from otelkit.ops.query.lgtm import Prometheus  # noqa: PLC0415
+
+    over = number(options.over, "seconds")
+    if over is None:
+        say(f"render: --over {options.over} is not {SCALES['seconds'].about}")
+        return _WRONG
+    try:
+        running = stack.reached(None) or Endpoints.at()
+        backend = Backend(name="Prometheus", url=options.prometheus or running.prometheus, timeout=_ANSWERS_WITHIN)
+        every = groups(inputs.parameters, inputs.catalog)
+        found = list(observed.observe(Prometheus(backend=backend), every, inputs.parameters, over=over))
+    except (StackError, ValueError) as error:
+        say(f"render: {error}")
+        return _WRONG
+    except QueryError as error:
+        say(f"render: {error}; `otelkit stack up` starts a stack, --prometheus names another one")
+        return _DIFFERS
+    rows = [("threshold", "of", "p50", "p95", "p99", "max", "fires", "beyond it", ""), *map(_row, found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(_EXPLAINED)
+    return 0
+
+
+def _row(one: Observed) -> tuple[str, ...]:
+    from otelkit.ops.observed import named, shown  # noqa: PLC0415  only this needs it
+
+    unit = one.threshold.unit
+    sign = {"above": "> ", "below": "< ", "guard": ""}[one.threshold.crossed]
+    seen = [shown(value, unit) for value in one.quantiles] if one.quantiles else ["-"] * _QUANTILES
+    return (
+        one.threshold.name,
+        named(one.labels) if one.quantiles else "nothing seen",
+        *seen,
+        sign + shown(one.in_force, unit),
+        f"{one.beyond * 100:.3g} %" if sign and one.quantiles else "",
+        "FIRED" if one.fired else "",
+    )
 
 
 def _diff(change: Difference) -> Iterable[str]:

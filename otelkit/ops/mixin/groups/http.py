@@ -106,6 +106,7 @@ MIN_RPS: Final = Threshold(
     unit="per_second",
     about="requests a second below which durations and a lack of traffic tell nothing",
     observed=_OBSERVED_RATE,
+    crossed="guard",
 )
 ERROR_CRIT: Final = Threshold(
     name="error_crit",

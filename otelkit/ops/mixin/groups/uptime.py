@@ -25,6 +25,7 @@ CERTIFICATE_SOON: Final = Threshold(
     unit="seconds",
     about="how long before a certificate expires it warns",
     observed="probe_ssl_earliest_cert_expiry - time()",
+    crossed="below",
 )
 CERTIFICATE_NOW: Final = Threshold(
     name="certificate_now",
@@ -32,6 +33,7 @@ CERTIFICATE_NOW: Final = Threshold(
     unit="seconds",
     about="how long before a certificate expires it pages",
     observed="probe_ssl_earliest_cert_expiry - time()",
+    crossed="below",
 )
 
 _PHASES: Final = Look(
