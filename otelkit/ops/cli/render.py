@@ -81,8 +81,12 @@ def main(options: argparse.Namespace) -> int:
         print(f"not generated, and in the way: {error}; move them, or name another folder: --out", file=sys.stderr)
         return _DIFFERS
     if options.check:
-        for change in changes:
-            sys.stdout.writelines(_diff(change))
+        try:
+            for change in changes:
+                sys.stdout.writelines(_diff(change))
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads has seen enough; Python would complain once more as it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _DIFFERS if changes else 0
     render.write(options.out, changes)
     for change in changes:
