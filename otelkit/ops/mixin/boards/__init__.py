@@ -3,33 +3,68 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from otelkit.ops.mixin.boards import business, cache, database, host, logs, overview, red, worker
+from otelkit.ops.mixin.boards import (
+    alerts,
+    business,
+    cache,
+    containers,
+    cost,
+    database,
+    follow,
+    host,
+    issues,
+    logs,
+    mongodb,
+    overview,
+    pipeline,
+    red,
+    release,
+    slo,
+    stack,
+    status,
+    worker,
+)
+from otelkit.ops.mixin.parameters import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from otelkit.metrics import Metric
     from otelkit.ops.mixin.boards.model import Board
-    from otelkit.ops.mixin.parameters import Parameters
-
-BOARDS: Final = (
-    overview.BOARD,
-    red.BOARD,
-    database.BOARD,
-    cache.BOARD,
-    worker.BOARD,
-    host.BOARD,
-    logs.BOARD,
-)
-"""Those of any service, in the order of the reference."""
 
 
-def boards(catalog: Iterable[Metric] = ()) -> tuple[Board, ...]:
-    """Return every board: those of any service, and the one of what a service declares, where it declares something."""
+def boards(catalog: Iterable[Metric] = (), parameters: Parameters | None = None) -> tuple[Board, ...]:
+    """Return every board, in the order of the reference.
+
+    Args:
+        catalog: What the service declares; without any there is no board of it.
+        parameters: What people chose; None is nothing.
+    """
+    chosen = parameters or Parameters()
     of_service = business.board(catalog)
-    return (*BOARDS, of_service) if of_service else BOARDS
+    return (
+        overview.BOARD,
+        red.BOARD,
+        database.BOARD,
+        cache.BOARD,
+        worker.BOARD,
+        *((of_service,) if of_service else ()),
+        host.BOARD,
+        logs.BOARD,
+        issues.BOARD,
+        follow.BOARD,
+        alerts.board(chosen),
+        slo.BOARD,
+        status.BOARD,
+        pipeline.BOARD,
+        stack.BOARD,
+        release.BOARD,
+        cost.BOARD,
+        containers.BOARD,
+        mongodb.BOARD,
+    )
 
 
 def render_boards(catalog: Iterable[Metric], parameters: Parameters) -> dict[str, str]:

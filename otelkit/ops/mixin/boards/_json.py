@@ -241,6 +241,14 @@ def _graph(panel: Panel) -> nodegraph.Panel:
     return nodegraph.Panel().edges(nodegraph.EdgeOptions().main_stat_unit(panel.unit))
 
 
+def _alerts(panel: Panel) -> dashboard.Panel:
+    states = {"firing": True, "pending": False, "noData": False, "normal": False, "error": True}
+    options = {"viewMode": "list", "groupMode": "default", "groupBy": [], "maxItems": 20, "sortOrder": 3}
+    source = {"datasource": panel.source.capitalize(), "stateFilter": states, "dashboardAlerts": False}
+    # The SDK has no class for this kind: Grafana writes no schema of it.
+    return dashboard.Panel().type("alertlist").options({**options, **source})
+
+
 _BUILDERS: Mapping[str, Callable[[Panel], _Built]] = {
     "timeseries": _timeseries,
     "bars": _bars,
@@ -255,6 +263,7 @@ _BUILDERS: Mapping[str, Callable[[Panel], _Built]] = {
     "logs": _logs,
     "searched": lambda _: table.Panel(),
     "trace": lambda _: dashboard.Panel().type("traces"),
+    "alerts": _alerts,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otelkit.ops.mixin.boards._parts import CHOICE, CHOSEN, DB, RATE, quantile, rate, to, traces
+from otelkit.ops.mixin.boards._parts import CHOICE, CHOSEN, DB, RATE, quantile, rate, threshold, to, traces
 from otelkit.ops.mixin.boards.model import Board, Panel, Target
 
 _GETS = f'{CHOSEN}, cache_operation="get"'
@@ -33,6 +33,8 @@ _SYMPTOMS = (
         kind="gauge",
         width=8,
         most=1.0,
+        warn=threshold("hit"),
+        low=True,
     ),
     Panel(
         title="Command p95",
@@ -142,6 +144,7 @@ _RESOURCES = (
         targets=(Target(query="redis_memory_used_bytes / (redis_memory_max_bytes > 0)", legend="{{instance}}"),),
         link=to("host", "Hosts"),
         may_be_empty="a server without a limit has no share of it",
+        warn=threshold("redis_mem"),
     ),
     Panel(
         title="Evicted and expired",

@@ -14,6 +14,7 @@ from otelkit.ops.mixin.boards._parts import (
     STATEMENTS,
     quantile,
     rate,
+    threshold,
     to,
     traces,
 )
@@ -37,7 +38,8 @@ def _server(metric: str, by: str = "datname") -> str:
 _SYMPTOMS = (
     Panel(
         title="Statement p95 and p99",
-        about="How long a statement took, seen from the service: network and waiting for locks included.",
+        about="How long a statement took, seen from the service: network and locks included. The line is "
+        "where the mean of a statement alerts.",
         unit="s",
         targets=(
             Target(
@@ -48,6 +50,7 @@ _SYMPTOMS = (
             Target(query=quantile(0.99, DB, STATEMENTS), legend="p99 of all"),
         ),
         link=_SLOW,
+        warn=threshold("slow_query"),
     ),
     Panel(
         title="Pool use",
@@ -61,6 +64,7 @@ _SYMPTOMS = (
             ),
         ),
         link=to("red", "Requests"),
+        warn=threshold("pool_warn"),
     ),
     Panel(
         title="Failed statements",
@@ -75,6 +79,7 @@ _SYMPTOMS = (
             ),
         ),
         link=traces("span.db.system.name!=nil && status=error", "Failed statements"),
+        warn=threshold("db_err"),
     ),
 )
 
@@ -180,6 +185,7 @@ _SERVER = (
             ),
         ),
         link=to("alerts", "Alerts"),
+        warn=threshold("db_conn"),
     ),
     Panel(
         title="Commits and rollbacks",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otelkit.ops.mixin.boards._parts import CHOICE, CHOSEN, RATE, rate, to
+from otelkit.ops.mixin.boards._parts import CHOICE, CHOSEN, RATE, rate, threshold, to
 from otelkit.ops.mixin.boards.model import Board, Panel, Target
 
 _DISKS = 'fstype!~"tmpfs|overlay|squashfs|ramfs"'
@@ -31,18 +31,20 @@ _SYMPTOMS = (
         width=12,
     ),
     Panel(
-        title="Disk use",
-        about="Share of each disk that is taken. Writes fail when it is full.",
+        title="Disk left",
+        about="Share of each disk that is free. Writes fail when nothing is; red is what pages.",
         unit="percentunit",
         targets=(
             Target(
-                query=f"1 - node_filesystem_avail_bytes{{{_DISKS}}} / node_filesystem_size_bytes{{{_DISKS}}}",
+                query=f"node_filesystem_avail_bytes{{{_DISKS}}} / node_filesystem_size_bytes{{{_DISKS}}}",
                 legend="{{instance}} {{mountpoint}}",
             ),
         ),
         link=_ALERTS,
         kind="bargauge",
         width=12,
+        bad=threshold("disk"),
+        low=True,
         most=1.0,
     ),
 )
@@ -50,7 +52,7 @@ _SYMPTOMS = (
 _RESOURCES = (
     Panel(
         title="Processor",
-        about="Share of all processors that is busy.",
+        about="Share of all processors that is busy. Flat at the top for long: more of them, or less work.",
         unit="percentunit",
         targets=(
             Target(
@@ -60,6 +62,7 @@ _RESOURCES = (
             ),
         ),
         link=_REQUESTS,
+        warn=threshold("cpu"),
         most=1.0,
     ),
     Panel(
@@ -70,6 +73,7 @@ _RESOURCES = (
             Target(query="1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes", legend="{{instance}}"),
         ),
         link=_REQUESTS,
+        warn=threshold("mem"),
         most=1.0,
     ),
     Panel(

@@ -32,8 +32,10 @@ Kind = Literal[
     "logs",
     "searched",
     "trace",
+    "alerts",
 ]
-"""How a panel looks. `states` is a timeline, `graph` the map of services, `searched` a list of traces, `trace` one."""
+"""How a panel looks. `states` is a timeline, `graph` the map of services, `searched` a list of traces, `trace` one;
+`alerts` lists those of its data source's rules, and asks nothing."""
 
 Source = Literal["prometheus", "loki", "tempo"]
 """The uids of deploy/grafana/provisioning/datasources/stack.yaml, which equal their types."""

@@ -128,6 +128,7 @@ _TRAFFIC = (
         ),
         link=_SERVED,
         width=12,
+        warn=threshold("active"),
     ),
     Panel(
         title="Busiest routes",
@@ -202,6 +203,7 @@ _DEPENDENCIES = (
         ),
         link=_CALLED,
         width=12,
+        warn=threshold("upstream_slow"),
     ),
 )
 

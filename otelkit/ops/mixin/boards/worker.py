@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otelkit.ops.mixin.boards._parts import CHOICE, CHOSEN, quantile, rate, records, to, traces
+from otelkit.ops.mixin.boards._parts import CHOICE, CHOSEN, quantile, rate, records, threshold, to, traces
 from otelkit.ops.mixin.boards.model import Board, Panel, Target
 
 _RUNS = "celery_task_executions_total"
@@ -27,6 +27,7 @@ _SYMPTOMS = (
             ),
         ),
         link=to("issues", "Issues"),
+        warn=threshold("task_fail"),
     ),
     Panel(
         title="Wait in the queue p95",
@@ -38,6 +39,7 @@ _SYMPTOMS = (
             ),
         ),
         link=_TRACES,
+        warn=threshold("wait_p95"),
     ),
     Panel(
         title="Queue",
@@ -45,6 +47,7 @@ _SYMPTOMS = (
         unit="short",
         targets=(Target(query=f"max by (messaging_destination_name) (celery_queue_depth{{{CHOSEN}}})", legend=_QUEUE),),
         link=to("alerts", "Alerts"),
+        warn=threshold("backlog"),
     ),
 )
 
@@ -148,6 +151,7 @@ _RESOURCES = (
         kind="gauge",
         width=12,
         most=1.0,
+        warn=threshold("busy"),
     ),
     Panel(
         title="Beat's last look",
@@ -162,6 +166,7 @@ _RESOURCES = (
         link=records(),
         kind="stat",
         width=12,
+        warn=threshold("beat"),
     ),
 )
 
