@@ -13,7 +13,7 @@ from otelkit._stderr import say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = ("run", "doctor", "stack", "trace", "render")
+_COMMANDS = ("run", "doctor", "stack", "trace", "render", "drill")
 _EXTRA = frozenset({"grafana_foundation_sdk", "psutil", "rich", "yaml"})  # what `otelkit[ops]` brings
 _USAGE_ERROR = 2  # as argparse has it
 
