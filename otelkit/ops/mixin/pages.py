@@ -81,6 +81,11 @@ class Page:
         return tuple(found.values())
 
     @property
+    def drills(self) -> tuple[str, ...]:
+        """Those that make it fire."""
+        return tuple(dict.fromkeys(alert.drill for alert in self.alerts if alert.drill))
+
+    @property
     def severities(self) -> tuple[Severity, ...]:
         """How loud it is, the loudest first."""
         return tuple(sorted({alert.severity for alert in self.alerts}, key=_ORDER.index))
@@ -240,9 +245,8 @@ def _proof(page: Page) -> str:
     fire, silent = cases().get(page.name, (0, 0))
     if fire or silent:
         parts.append(f"By {some(fire + silent, 'case')}: {fire} in which it fires, {silent} in which it is silent.")
-    if page.alert.drill:
-        parts.append(f"By `otelkit drill {page.alert.drill}`, which breaks what it watches.")
-    else:
+    parts += [f"By `otelkit drill {drill}`, which breaks what it watches." for drill in page.drills]
+    if not page.drills:
         parts.append(f"By no drill: {page.alert.undrilled}")
     if page.alert.unproven:
         parts.append(f"Not on live series: {page.alert.unproven}")
@@ -318,14 +322,14 @@ def _reference(pages: Sequence[Page], groups: Sequence[Group], parameters: Param
 def _counts(pages: Sequence[Page]) -> str:
     counted = cases()
     with_cases = [page for page in pages if any(counted.get(page.name, ()))]
-    drilled = [page for page in pages if page.alert.drill]
+    drills = [page.drills for page in pages if page.drills]
     unproven = [page for page in pages if page.alert.unproven]
     rows = [
         ["alerts", str(len(pages))],
         ["rules that make them, where nobody chose anything", str(sum(len(page.alerts) for page in pages))],
         ["with a runbook", str(sum(bool(page.alert.runbook.looks) for page in pages))],
         ["with cases", f"{len(with_cases)}, by {sum(map(sum, counted.values()))} cases"],
-        ["with a drill", f"{len(drilled)}, by {len({page.alert.drill for page in drilled})} drills"],
+        ["with a drill", f"{len(drills)}, by {len({drill for each in drills for drill in each})} drills"],
         ["unproven on live series", str(len(unproven))],
     ]
     parts = [table(("What there is", "How many"), rows), ""]
@@ -363,7 +367,7 @@ def _row(page: Page) -> list[str]:
         ", ".join(dict.fromkeys(_spaced(alert.lasting) for alert in page.alerts)),
         codes(each.name for each in page.thresholds),
         GROUPS[page.alert.group],
-        code(page.alert.drill) if page.alert.drill else "none",
+        codes(page.drills) or "none",
         f"{fire} + {silent}" if fire or silent else "none",
     ]
 

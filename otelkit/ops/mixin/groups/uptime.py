@@ -192,7 +192,7 @@ CERTIFICATE_EXPIRES_NOW: Final = Alert(
         note="Below zero it has expired.",
     ),
     drill="certificate-expires",
-    budget=(330, "days are left: five minutes keep a certificate that is being replaced from waking anybody"),
+    budget=(340, "days are left: five minutes keep a certificate that is being replaced from waking anybody"),
 )
 
 GROUP: Final = Group(
