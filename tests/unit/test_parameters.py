@@ -210,6 +210,8 @@ SLO = '[[slo]]\nname = "a"\nservice = "s"\nobjective = 0.99\n'
         (SLO + SLO, 6, "2 objectives are named a"),
         (SLO.replace("0.99", "99.9"), 4, '99.9 is no objective: a share below 1, as 0.999 or "99.9%"'),
         (SLO.replace("0.99", "1"), 4, "1 is no objective"),
+        (SLO.replace("0.99", "0.5"), 4, "0.5 over 14 days could never page"),
+        (SLO + "period = '2d'", 4, "a period of 2 days is too short"),
         (
             SLO + "under = '300ms'",
             5,

@@ -40,7 +40,7 @@ def test_what_nothing_makes_any_more_is_removed_if_it_was_generated(tmp_path: Pa
     render.write(tmp_path, render.differences(tmp_path, FILES))
     boards, rules = tmp_path / "deploy/grafana/dashboards", tmp_path / "deploy/prometheus/rules"
     (boards / "gone.json").write_text('{"uid": "otelkit-gone"}', encoding="utf-8")
-    (rules / "gone.yaml").write_text(f"# Of old. {render.MARK} from somewhere.\n", encoding="utf-8")
+    (rules / "gone.yaml").write_text(f"# Of old. {mixin.MARK} from somewhere.\n", encoding="utf-8")
     (boards / "own.json").write_text('{"uid": "mine"}', encoding="utf-8")
     (rules / "own.yaml").write_text("groups: []\n", encoding="utf-8")
     (boards / "own.png").write_bytes(b"\x89PNG\xff")
@@ -61,9 +61,9 @@ def test_what_somebody_else_wrote_is_not_overwritten(tmp_path: Path) -> None:
 def test_parameters_belong_to_who_chooses_something(tmp_path: Path) -> None:
     file = tmp_path / render.PARAMETERS
     file.parent.mkdir(parents=True)
-    file.write_text(f"# {render.MARK} of an older version\n", encoding="utf-8")
+    file.write_text(f"# {mixin.MARK} of an older version\n", encoding="utf-8")
     assert render.PARAMETERS in differing(tmp_path)
-    for own in (f"# {render.MARK}\npage_environments = []\n", "# a note of mine\n", "broken"):
+    for own in (f"# {mixin.MARK}\npage_environments = []\n", "# a note of mine\n", "broken"):
         file.write_text(own, encoding="utf-8")
         assert render.PARAMETERS not in differing(tmp_path)
 
@@ -77,7 +77,7 @@ def test_otelkits_own_pages_are_made_in_its_checkout_only(tmp_path: Path) -> Non
 
 def test_every_generated_file_is_known_as_such_and_where_stale_ones_are_looked_for() -> None:
     unmarked = [
-        path for path, text in FILES.items() if render.MARK not in text[:1000] and '"uid": "otelkit-' not in text
+        path for path, text in FILES.items() if mixin.MARK not in text[:1000] and '"uid": "otelkit-' not in text
     ]
     assert unmarked == []
     made = {path.rpartition("/")[0] for path in mixin.render(mixin.Inputs()) if path != render.PARAMETERS}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from otelkit.ops import mixin, render
+from otelkit.ops import mixin
 from otelkit.ops.cli import main
 from otelkit.ops.mixin import alertmanager
 
@@ -47,7 +47,7 @@ def test_check_shows_a_difference_as_a_diff_and_writes_nothing(own: Path, capsys
     main(["render"])
     text = (own / RULES).read_text(encoding="utf-8")
     (own / RULES).write_text(text.replace("> 0.05", "> 0.06"), encoding="utf-8")
-    (own / "deploy/prometheus/rules/gone.yaml").write_text(f"# {render.MARK}\n", encoding="utf-8")
+    (own / "deploy/prometheus/rules/gone.yaml").write_text(f"# {mixin.MARK}\n", encoding="utf-8")
     capsys.readouterr()
     assert main(["render", "--check"]) == 1
     shown = capsys.readouterr().out

@@ -16,7 +16,7 @@ from otelkit.ops._words import listed
 from otelkit.ops.mixin._lines import lines
 from otelkit.ops.mixin._units import SCALES, number
 from otelkit.ops.mixin._variants import names
-from otelkit.ops.mixin.groups import groups
+from otelkit.ops.mixin.groups import groups, slo
 from otelkit.ops.mixin.parameters import Notify, Parameters, Service, Slo
 
 if TYPE_CHECKING:
@@ -194,9 +194,13 @@ class _Reader:
             return
         for position, said in enumerate(tables):
             before = len(self.problems)
-            slo = self._slo(("slo", position), said)
-            if len(self.problems) == before:
-                yield slo
+            made = self._slo(("slo", position), said)
+            if len(self.problems) > before:
+                continue
+            if never := slo.problem(made):
+                self._problem(("slo", position, "objective"), never)
+            else:
+                yield made
         counted = Counter(each["name"] for each in tables if isinstance(each.get("name"), str))
         for position, said in enumerate(tables):
             if isinstance(said.get("name"), str) and counted[said["name"]] > 1:
@@ -209,7 +213,7 @@ class _Reader:
                 self._problem(path, f"an objective needs `{key}`")
         service = self._word(*path, "service")
         of = self._get("service", service)
-        slo = Slo(
+        made = Slo(
             name=self._word(*path, "name"),
             service=service,
             objective=self._objective((*path, "objective"), said.get("objective", 0.5)),
@@ -220,19 +224,19 @@ class _Reader:
             route=self._word(*path, "route"),
             period=self._period((*path, "period"), said.get("period", Slo.period)),
         )
-        if slo.kind not in _KINDS:
-            self._unknown((*path, "kind"), slo.kind, _KINDS, what="kind of objective")
-        elif slo.kind == "availability" and "under" in said:
+        if made.kind not in _KINDS:
+            self._unknown((*path, "kind"), made.kind, _KINDS, what="kind of objective")
+        elif made.kind == "availability" and "under" in said:
             self._problem((*path, "under"), "a bound of time is of objectives whose `kind` is latency")
-        elif slo.kind == "latency" and "under" not in said:
+        elif made.kind == "latency" and "under" not in said:
             self._problem(path, 'an objective of latency needs `under`, as "500ms"')
-        elif slo.under and slo.under not in (bounds := self._known.bounds[REQUESTS]):
+        elif made.under and made.under not in (bounds := self._known.bounds[REQUESTS]):
             shown = ", ".join(f"{bound:g}" for bound in bounds)
             self._problem(
                 (*path, "under"),
-                f"requests are not counted at {slo.under:g} s: the bounds of {REQUESTS} are {shown}",
+                f"requests are not counted at {made.under:g} s: the bounds of {REQUESTS} are {shown}",
             )
-        return slo
+        return made
 
     def _notify(self) -> Notify:
         self._only(("notify",), _NOTIFY)
