@@ -10,7 +10,8 @@ from typing import Final
 
 from otelkit.ops.mixin.model import Alert, Cause, Group, Look, Recording, Runbook, Threshold
 
-_GETS = 'cache_requests_total{service_name!="", cache_operation="get"'
+_GETS = 'cache_requests_total{cache_operation="get", service_name!=""'
+_GETS_OF = 'cache_requests_total{cache_operation="get", $service}'
 _HITS = "service_cache:cache_hits:ratio_rate5m"
 _COMMANDS = "db_client_operation_duration_seconds_count"
 
@@ -130,7 +131,7 @@ REDIS_REJECTING_CONNECTIONS = Alert(
     severity="critical",
     expr="sum by ($S, instance) (increase(redis_rejected_connections_total[5m])) > 0",
     feels="Some requests fail or do without their cache, at random.",
-    summary="Redis at {{ $labels.instance }} refused {{ $value | humanize }} connections in 5 minutes: "
+    summary='Redis at {{ $labels.instance }} refused {{ $value | printf "%.0f" }} connections in 5 minutes: '
     "`maxclients` is reached",
     runbook=Runbook(
         looks=(
@@ -204,7 +205,7 @@ CACHE_HIT_RATE_LOW = Alert(
     severity="warning",
     lasting="10m",
     expr=f"{_HITS}{{$service}} < $hit\n"
-    f"and on ($S, cache_name) sum by ($S, cache_name) (rate({_GETS}, $service}}[5m])) > $hit_rps",
+    f"and on ($S, cache_name) sum by ($S, cache_name) (rate({_GETS_OF}[5m])) > $hit_rps",
     thresholds=(
         Threshold(
             name="hit",
@@ -212,6 +213,7 @@ CACHE_HIT_RATE_LOW = Alert(
             unit="ratio",
             about="share of gets that a cache has to answer",
             observed=f"min by ($S) ({_HITS})",
+            crossed="below",
         ),
         Threshold(
             name="hit_rps",
@@ -219,6 +221,7 @@ CACHE_HIT_RATE_LOW = Alert(
             unit="per_second",
             about="gets a second below which the share of hits tells nothing",
             observed=f"max by ($S) (sum by ($S, cache_name) (rate({_GETS}}}[5m])))",
+            crossed="guard",
         ),
     ),
     feels="Pages are slower, and the database gets what the cache does not answer.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from otelkit.ops.mixin.groups._grown import grown
 from otelkit.ops.mixin.model import Alert, Cause, Group, Look, Recording, Runbook, Threshold
 
 _PLACE = "service_namespace, deployment_environment_name"
@@ -35,10 +36,11 @@ RECORDINGS: Final = (
         name=_DEPTH,
         expr=f'max by ({_QUEUE}) (last_over_time(celery_queue_depth{{service_name!=""}}[1m]))',
     ),
-    # A dead beat tells nothing any more: its last tick is remembered over a weekend.
+    # A dead beat tells nothing any more: its last tick is remembered, for a week, as services are.
     Recording(
         name=_TICK,
-        expr='max by ($S) (max_over_time(celery_beat_last_tick_time_seconds{service_name!=""}[3d]))',
+        expr='max by ($S) (celery_beat_last_tick_time_seconds{service_name!=""})\n'
+        f"or last_over_time({_TICK}[6h]) > time() - 7 * 86400",
     ),
 )
 
@@ -250,8 +252,8 @@ CELERY_QUEUE_WAIT_HIGH = Alert(
         ),
     ),
     feels="What was asked for happens minutes later.",
-    summary="Tasks in the queue {{ $labels.messaging_destination_name }} wait {{ $value | humanizeDuration }} for "
-    "{{ $labels.service_name }}: one in twenty longer",
+    summary="One in twenty tasks of {{ $labels.service_name }} waits longer than {{ $value | humanizeDuration }} in "
+    "the queue {{ $labels.messaging_destination_name }}",
     runbook=Runbook(
         looks=(
             Look(
@@ -299,7 +301,7 @@ CELERY_STALLED = Alert(
     group="celery",
     severity="critical",
     lasting="1m",
-    expr=f'{_DEPTH} > 0\nunless on ({_QUEUE}) sum by ({_QUEUE}) (rate({_RUNS}{{service_name!=""}}[${{stall}}s])) > 0',
+    expr=f"{_DEPTH} > 0\nunless on ({_QUEUE}) sum by ({_QUEUE}) (rate({_RUNS}[${{stall}}s])) > 0",
     thresholds=(
         Threshold(
             name="stall",
@@ -462,7 +464,7 @@ CELERY_BEAT_STALLED = Alert(
             Cause(
                 what="It is gone on purpose.",
                 sign="No deploy starts it any more.",
-                fix="Silence the alert for three days: by then it is forgotten.",
+                fix="Silence the alert for a week: by then it is forgotten.",
             ),
         ),
         tell="The owners of the service: which jobs were missed since, and has one to be run by hand?",
@@ -479,9 +481,9 @@ PUBLISH_FAILING = Alert(
     group="celery",
     severity="critical",
     lasting="1m",
-    # Each process begins a series with its first failure: `increase` would not see it.
-    expr=f"sum by ($S, messaging_destination_name) "
-    f"(({_LOST} unless {_LOST} offset 2m) or increase({_LOST}[2m])) >= $publish_lost",
+    # Each process begins a series with its first failure. What Prometheus finds when it comes back is no first one.
+    expr=f"sum by ($S, messaging_destination_name) ({grown(_LOST, '2m')}) >= $publish_lost\n"
+    "and on () group(up offset 2m)",
     thresholds=(
         Threshold(
             name="publish_lost",
@@ -491,7 +493,7 @@ PUBLISH_FAILING = Alert(
         ),
     ),
     feels="What users asked for is never done: an order without a confirmation, without a delivery.",
-    summary="{{ $labels.service_name }} could not send {{ $value | humanize }} messages to the queue "
+    summary='{{ $labels.service_name }} could not send {{ $value | printf "%.0f" }} messages to the queue '
     "{{ $labels.messaging_destination_name }} in two minutes",
     runbook=Runbook(
         looks=(

@@ -89,7 +89,7 @@ CONTAINER_RESTARTING = Alert(
         ),
     ),
     feels="Requests break off at each restart; it may be on its way to be down for good.",
-    summary=f"The {_NAMED} was restarted {{{{ $value | humanize }}}} times in 15 minutes",
+    summary=f'The {_NAMED} was restarted {{{{ $value | printf "%.0f" }}}} times in 15 minutes',
     runbook=Runbook(
         looks=(
             Look(

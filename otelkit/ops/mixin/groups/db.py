@@ -143,8 +143,8 @@ DATABASE_DEADLOCKS = Alert(
     severity="warning",
     expr=f'sum by ($S, server, datname) (increase({_DEADLOCKS}{{datname!=""}}[10m])) > 0',
     feels="Single orders or edits fail, at random; trying again helps.",
-    summary="PostgreSQL at {{ $labels.server }} ended {{ $value | humanize }} transactions of {{ $labels.datname }} "
-    "as deadlocks in 10 minutes",
+    summary='PostgreSQL at {{ $labels.server }} ended {{ $value | printf "%.0f" }} transactions of '
+    "{{ $labels.datname }} as deadlocks in 10 minutes",
     runbook=Runbook(
         looks=(
             Look(

@@ -38,6 +38,7 @@ HOST_DISK_SPACE_LOW = Alert(
             unit="ratio",
             about="share of a disk that has to be free",
             observed=f"min by ($S, instance) ({_FREE} and node_filesystem_readonly == 0)",
+            crossed="below",
         ),
     ),
     feels="Soon nothing can be written: databases stop, uploads fail, logs end.",
@@ -90,8 +91,8 @@ HOST_DISK_WILL_FILL = Alert(
     # A line through an hour of a new machine, or through its first copy of data, says nothing of tomorrow.
     expr=f"min by ({_DISK}) (\n"
     f"  predict_linear(node_filesystem_avail_bytes{{{_REAL}}}[6h], 86400)\n"
-    f"  and {_FREE} < $disk_fill and node_filesystem_readonly == 0\n"
-    f"  and node_filesystem_avail_bytes offset 3h > 0\n"
+    "  and node_filesystem_avail_bytes / node_filesystem_size_bytes < $disk_fill\n"
+    "  and node_filesystem_readonly == 0 and node_filesystem_avail_bytes offset 3h > 0\n"
     ") < 0",
     thresholds=(
         Threshold(
@@ -100,6 +101,7 @@ HOST_DISK_WILL_FILL = Alert(
             unit="ratio",
             about="share of a disk that is free below which its growth is looked at",
             observed=f"min by ($S, instance) ({_FREE} and node_filesystem_readonly == 0)",
+            crossed="guard",
         ),
     ),
     feels="Nothing yet: within a day nothing can be written.",
@@ -154,6 +156,7 @@ HOST_INODES_LOW = Alert(
             unit="ratio",
             about="share of a disk's inodes that has to be free",
             observed=f"min by ($S, instance) ({_INODES})",
+            crossed="below",
         ),
     ),
     feels="Soon no file can be made, although `df` shows space: `No space left on device`.",
@@ -241,7 +244,7 @@ HOST_OUT_OF_MEMORY_KILL = Alert(
     severity="warning",
     expr="sum by ($S, instance) (increase(node_vmstat_oom_kill[10m])) > 0",
     feels="A process vanished in the middle of its work: requests broke off, tasks are lost or run twice.",
-    summary="The kernel of {{ $labels.instance }} killed {{ $value | humanize }} processes for memory in 10 minutes",
+    summary='The kernel of {{ $labels.instance }} killed {{ $value | printf "%.0f" }} processes for their memory',
     runbook=Runbook(
         looks=(
             Look(says="how many, and when", query='increase(node_vmstat_oom_kill{instance="<instance>"}[10m])'),
