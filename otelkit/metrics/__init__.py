@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from opentelemetry import metrics
 
 from otelkit.errors import SettingsError
+from otelkit.metrics._alerts import Below, MetricAlert, Ratio, Stopped, alert_name
 from otelkit.metrics._declared import DURATIONS, Kind, Metric, Value, Values, plain
 from otelkit.metrics._instruments import Counter, Gauge, Histogram, Observer, Timer, UpDownCounter, create, strict
 from otelkit.metrics._units import prometheus_name
@@ -30,17 +31,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DURATIONS",
+    "Below",
     "Catalog",
     "Counter",
     "Gauge",
     "Histogram",
     "Kind",
     "Metric",
+    "MetricAlert",
     "Observer",
+    "Ratio",
+    "Stopped",
     "Timer",
     "UpDownCounter",
     "Value",
     "Values",
+    "alert_name",
     "create",
     "prometheus_name",
     "publish_zeros",
@@ -89,7 +95,13 @@ class Catalog:
         return tuple(self._metrics.values())
 
     def counter(
-        self, name: str, *, unit: str, description: str, attributes: Mapping[str, Values] | None = None
+        self,
+        name: str,
+        *,
+        unit: str,
+        description: str,
+        attributes: Mapping[str, Values] | None = None,
+        alert: MetricAlert | tuple[MetricAlert, ...] = (),
     ) -> Counter:
         """Declare what only grows.
 
@@ -98,11 +110,13 @@ class Catalog:
             unit: UCUM (`{order}`, `By`, `s`), or a currency of ISO 4217 (`EUR`).
             description: One sentence.
             attributes: Keys, with a tuple of values or a type each.
+            alert: What is watched of it: `Ratio`, `Stopped` or `Below`, or several of them.
 
         Raises:
             SettingsError: The declaration cannot work.
         """
-        metric = _metric(name, "counter", unit, description, attributes)
+        alerts = alert if isinstance(alert, tuple) else (alert,)
+        metric = _metric(name, "counter", unit, description, attributes, alerts=alerts)
         return self._instrument(metric, lambda: Counter(self._meter, metric))
 
     def up_down_counter(
@@ -193,7 +207,7 @@ class Catalog:
         return observer
 
     def _instrument(self, metric: Metric, make: Callable[[], _I]) -> _I:
-        problems = metric.problems()
+        problems = metric.problems() or _names_taken(metric)
         if problems:
             raise SettingsError(problems)
         known, instrument = _known.get(metric.series[0]) or (metric, None)
@@ -216,6 +230,7 @@ def _metric(
     *,
     buckets: tuple[float, ...] = (),
     observed: bool = False,
+    alerts: tuple[MetricAlert, ...] = (),
 ) -> Metric:
     return Metric(
         name=name,
@@ -225,4 +240,17 @@ def _metric(
         attributes={key: plain(values) for key, values in (attributes or {}).items()},
         buckets=buckets,
         observed=observed,
+        alerts=alerts,
     )
+
+
+def _names_taken(metric: Metric) -> list[str]:
+    """List the names of its alerts that are those of another metric's."""
+    others = {
+        alert_name(other.name, alert): other.name
+        for other, _ in list(_known.values())
+        if other.series != metric.series
+        for alert in other.alerts
+    }
+    names = (alert_name(metric.name, alert) for alert in metric.alerts)
+    return [f"{metric.name}: alert {name}: {others[name]} has one of this name" for name in names if name in others]

@@ -9,9 +9,12 @@ from itertools import pairwise, product
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from otelkit.metrics import _units
+from otelkit.metrics._alerts import problems_of_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from otelkit.metrics._alerts import MetricAlert
 
 Kind = Literal["counter", "up_down_counter", "gauge", "histogram"]
 ObservedKind = Literal["counter", "up_down_counter", "gauge"]
@@ -48,6 +51,7 @@ class Metric:
         attributes: What it is told apart by, and which values each may have.
         buckets: Upper bounds of a histogram's buckets, in its unit.
         observed: Whether it is asked for its value at each collection.
+        alerts: What is watched of it.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Metric:
     attributes: Mapping[str, Values] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
     observed: bool = False
+    alerts: tuple[MetricAlert, ...] = ()
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -85,6 +90,7 @@ class Metric:
             found.append("needs a description")
         if self.kind == "histogram":
             found += _of_buckets(self.buckets, self.unit)
+        found += problems_of_alerts(self)
         return [f"{self.name}: {problem}" for problem in found]
 
 

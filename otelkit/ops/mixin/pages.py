@@ -129,7 +129,7 @@ def _runbook(page: Page, parameters: Parameters) -> str:
         f"[Board]({_board(alert, parameters)}) · {on_call} · [all runbooks](README.md)\n",
         "## Look first\n",
         *_looks(runbook.looks),
-        "## Likely causes\n",
+        *(["## Likely causes\n"] if runbook.causes else []),
         *(_cause(number, cause) for number, cause in enumerate(runbook.causes, 1)),
         f"## Tell\n\n{runbook.tell}\n",
     ]

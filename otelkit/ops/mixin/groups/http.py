@@ -399,6 +399,7 @@ TRAFFIC_STOPPED: Final = Alert(
         tell="The owners of the service and of what stands in front of it.",
         note="No fault where nobody works at night: raise `min_rps` of this service, or switch the alert off for it.",
     ),
+    absence=True,
     undrilled="it compares with an hour of traffic; its cases play that hour",
 )
 

@@ -169,6 +169,7 @@ SERVICE_DOWN: Final = Alert(
     feels=_DOWN_FEELS,
     summary="{{ $labels.service_name }} is down: nothing was heard of it for {{ $value | humanizeDuration }}",
     runbook=_DOWN,
+    absence=True,
     drill="service-stopped",
 )
 # A minute, since what is started with the stack takes as long to report.
@@ -183,6 +184,7 @@ SERVICE_NEVER_CAME: Final = Alert(
     runbook=_DOWN,
     labels={"seen": "never"},
     named=True,
+    absence=True,
     drill="service-stopped",
 )
 
