@@ -95,7 +95,6 @@ def _stopped(metric: Metric, alert: Stopped) -> Alert:
         summary=f"{{{{ $labels.service_name }}}} has counted no {metric.name}{told} for {alert.for_}",
         runbook=_runbook(metric, alert, usual),
         absence=True,
-        absence=True,
         undrilled=_UNDRILLED,
     )
 
