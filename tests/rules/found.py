@@ -16,9 +16,11 @@ def cases(*groups: str) -> list[Case]:
     return [case for group in groups or names() for case in getattr(_module(group), "CASES", ())]
 
 
-def survivors() -> dict[str, str]:
-    """Return why each mutant that no case can notice survives, by its name: "HighErrorRate: no for"."""
-    return {mutant: why for group in names() for mutant, why in getattr(_module(group), "SURVIVORS", {}).items()}
+def survivors(*groups: str) -> dict[str, str]:
+    """Return why each mutant survives that no case can notice, of some groups or of all: "HighErrorRate: no for"."""
+    return {
+        mutant: why for group in groups or names() for mutant, why in getattr(_module(group), "SURVIVORS", {}).items()
+    }
 
 
 def names() -> list[str]:

@@ -1,9 +1,10 @@
 """The only place that spoils alerts, to see whether a case notices: a number that no case holds is a number untested.
 
 `python -m rules.mutation http HighLatency` chooses groups and alerts, by name; without a name it takes all. What is
-spoilt, one thing at a time: each number, doubled and halved; each comparison, turned round; each `and`, `or` and
-`unless`; each matcher, left out; the probes, counted; how long it lasts; how loud it is; and that it fires at all.
-A mutant that no case notices fails, unless `SURVIVORS` beside the cases says why none can.
+spoilt, one thing at a time, of an alert and of the recordings that it reads: each number, doubled and halved; each
+comparison, turned round; each `and`, `or` and `unless`; each matcher, left out; the probes, counted; how long it lasts;
+how loud it is; and that it fires at all. A mutant that no case notices fails, unless `SURVIVORS` beside the cases says
+why none can.
 """
 
 from __future__ import annotations
@@ -81,24 +82,51 @@ def mutants(alert: Alert) -> Iterator[Mutant]:
     yield spoilt(f"severity {severity}", severity=severity)
 
 
-def survivors(cases: Sequence[Case]) -> tuple[list[str], int]:
-    """Return the mutants of the cases' alerts that none of them notices, and how many mutants there are.
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of it.
+
+    Args:
+        count: How many mutants there are.
+        left: Those that no case notices.
+        broken: Cases that fail although nothing is spoilt: they would notice whatever there is, and were left out.
+    """
+
+    count: int
+    left: list[str]
+    broken: list[str]
+
+
+def spoil(cases: Sequence[Case]) -> Outcome:
+    """Spoil the alerts of the cases, and the recordings that they read, one thing at a time.
 
     Raises:
         CaseError: A mutant is no rule, or a case is none.
     """
-    jobs: list[promtool.Job] = []
-    made: list[str] = []
-    for job in promtool.jobs(cases):
-        for mutant in (mutant for alert in promtool.alerts_of(job.cases[0]) for mutant in mutants(alert)):
-            made.append(str(mutant))
-            jobs.append(_with(mutant, job))
-    noticed = dict.fromkeys(made, False)
-    for name, said in zip(made, promtool.run(jobs), strict=True):
+    jobs = promtool.jobs(cases)
+    verdicts = zip(jobs, promtool.run(jobs), strict=True)
+    wrong = [case for job, said in verdicts for case, verdict in zip(job.cases, said, strict=True) if verdict]
+    jobs = promtool.jobs(case for case in cases if case not in wrong)
+    made = [(name, mutant) for job in jobs for name, mutant in _spoilt(job)]
+    noticed = dict.fromkeys((name for name, _ in made), False)
+    for (name, _), said in zip(made, promtool.run([mutant for _, mutant in made]), strict=True):
         if any(each.startswith(promtool.UNREADABLE) for each in said):
             raise promtool.CaseError(f"{name}: {said[0]}")
         noticed[name] |= any(said)
-    return [name for name, seen in noticed.items() if not seen], len(noticed)
+    left = [name for name, seen in noticed.items() if not seen]
+    return Outcome(count=len(noticed), left=left, broken=list(map(str, wrong)))
+
+
+def _spoilt(job: promtool.Job) -> Iterator[tuple[str, promtool.Job]]:
+    """Yield a job with each mutant of its alert, and of the recordings that it loads, by the mutant's name."""
+    for mutant in (mutant for alert in promtool.alerts_of(job.cases[0]) for mutant in mutants(alert)):
+        yield str(mutant), _with(mutant, job)
+    for index, rule in enumerate(job.rules):
+        if "record" in rule:
+            more = "".join(f" ({name}={value})" for name, value in rule.get("labels", {}).items())
+            for name, expr in _expressions(rule["expr"]):
+                rules = [*job.rules[:index], {**rule, "expr": expr}, *job.rules[index + 1 :]]
+                yield f"{rule['record']}{more}: {name}", replace(job, rules=rules, meant=job.rules)
 
 
 def _with(mutant: Mutant, job: promtool.Job) -> promtool.Job:
@@ -129,7 +157,8 @@ def _expressions(expr: str) -> Iterator[tuple[str, str]]:
     for braces in _BRACES.finditer(expr):
         matchers = _MATCHER.findall(braces[1])
         for index, matcher in enumerate(matchers):
-            if not matcher.startswith(("$", "__name__")):
+            # Every service has a name: what has none is no service's, and no alert looks at it.
+            if not matcher.startswith(("$", "__name__", 'service_name!=""')):
                 left = ", ".join((*matchers[:index], *matchers[index + 1 :]))
                 yield named(f"without {matcher}"), f"{expr[: braces.start()]}{{{left}}}{expr[braces.end() :]}"
 
@@ -172,15 +201,17 @@ def main(*names: str) -> int:
     began = time.monotonic()
     groups = [name for name in names if name in found.names()]
     cases = [case for case in found.cases(*groups) if not names or groups or case.alert in names]
-    left, count = survivors(cases)
-    alerts = {case.alert for case in cases}
-    reasons = {name: why for name, why in found.survivors().items() if re.split(" \\(|: ", name)[0] in alerts}
-    wrong = [f"{mutant}: no case notices" for mutant in left if mutant not in reasons]
-    wrong += [f"{mutant}: explained, but noticed, or no mutant" for mutant in sorted(reasons.keys() - set(left))]
-    for line in (*(f"{mutant}: {reasons[mutant]}" for mutant in left if mutant in reasons), *wrong):
+    outcome = spoil(cases)
+    reasons = {name: why for name, why in found.survivors(*groups).items() if groups or not names}
+    reasons |= {name: why for name, why in found.survivors().items() if re.split(r" \(|: ", name)[0] in names}
+    wrong = [f"{case}: fails as it is" for case in outcome.broken]
+    wrong += [f"{mutant}: no case notices" for mutant in outcome.left if mutant not in reasons]
+    wrong += [f"{mutant}: explained, but noticed, or no mutant" for mutant in sorted(reasons.keys() - {*outcome.left})]
+    for line in (*(f"{mutant}: {reasons[mutant]}" for mutant in outcome.left if mutant in reasons), *wrong):
         print(line)
     print(
-        f"{count} mutants of {len(alerts)} alerts: {count - len(left)} noticed, {len(left)} survive; "
+        f"{outcome.count} mutants of {len({case.alert for case in cases})} alerts and their recordings: "
+        f"{outcome.count - len(outcome.left)} noticed, {len(outcome.left)} survive; "
         f"{len(wrong)} to mend; {time.monotonic() - began:.0f} s"
     )
     return len(wrong)

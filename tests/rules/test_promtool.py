@@ -133,10 +133,32 @@ def test_each_part_of_an_expression_is_spoilt_once_and_texts_and_windows_are_lef
 
 def test_a_mutant_that_no_case_notices_survives() -> None:
     lane.promtool()
-    left, count = mutation.survivors([FIRES])
-    assert "HighErrorRate: error_crit x2" not in left
-    assert {"HighErrorRate: error_crit /2", "HighErrorRate: no for"} < set(left)
-    assert count > len(left)
+    outcome = mutation.spoil([FIRES])
+    assert "HighErrorRate: error_crit x2" not in outcome.left
+    assert {"HighErrorRate: error_crit /2", "HighErrorRate: no for"} < set(outcome.left)
+    assert outcome.count > len(outcome.left)
+    assert outcome.broken == []
+
+
+def test_a_case_that_fails_as_it_is_notices_nothing() -> None:
+    lane.promtool()
+    outcome = mutation.spoil([replace(FIRES, fires=(), summary="")])
+    assert outcome.broken == [str(FIRES)]
+    assert outcome.count == 0
+
+
+def test_a_recording_that_an_alert_reads_is_spoilt_with_it() -> None:
+    lane.promtool()
+    case = Case(alert="DatabaseDown", says="it is up", series={"pg_up": "1x40"}, at="5m")
+    recording = promtool.Job(
+        rules=[{"record": "a:b:c", "expr": 'a{b="c"} * 2'}, *promtool.needed(case)],
+        cases=(case,),
+    )
+    assert [name for name, _ in mutation._spoilt(recording) if name.startswith("a:b:c")] == [
+        "a:b:c: 2 x2",
+        "a:b:c: 2 /2",
+        'a:b:c: without b="c"',
+    ]
 
 
 def test_it_is_told_when_an_alert_is_true_and_when_it_fires() -> None:
