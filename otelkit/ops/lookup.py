@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from otelkit.ops._board import HEALTH
+from otelkit.ops.mixin.model import HEALTH
 from otelkit.ops.query import Window
 
 if TYPE_CHECKING:

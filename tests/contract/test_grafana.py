@@ -8,7 +8,6 @@ AlertManagerDataSourceJsonData of the plugins that Grafana 13.2 brings along.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from otelkit.ops import _board, correlation
+from otelkit.ops import correlation
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVISIONING = ROOT / "deploy/grafana/provisioning"
@@ -145,83 +144,3 @@ def test_the_boards_are_found_beside_the_provisioning_in_a_container_and_nativel
     assert (provider["type"], provider["folder"]) == ("file", "otelkit")
     path = provider["options"]["path"].replace("$GF_PATHS_PROVISIONING", str(PROVISIONING))
     assert Path(path).resolve() == ROOT / "deploy/grafana/dashboards"
-
-
-BOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/service.json").read_text())
-PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
-TARGETS = [target for panel in PANELS for target in panel["targets"]]
-ASKED = [target.get("expr", target.get("query")) for target in TARGETS]
-# What Grafana fills in by itself, beside the board's own variables.
-MACROS = {"__rate_interval", "__range", "__auto", "__from", "__to"}
-MOST_QUERIES = 24
-
-
-def test_the_board_is_one_that_grafana_opens_and_keeps_fresh() -> None:
-    assert (BOARD["uid"], BOARD["title"], BOARD["refresh"]) == ("otelkit-service", "Service", "30s")
-    assert BOARD["schemaVersion"] >= 41, "older ones are rewritten at each start"
-    assert "id" not in BOARD, "Grafana's own number for it"
-    assert (BOARD["time"]["from"], BOARD["tags"]) == ("now-1h", ["otelkit"])
-    assert [variable["name"] for variable in BOARD["templating"]["list"]] == ["ns", "env", "svc"]
-
-
-def test_every_panel_says_what_it_shows_in_which_unit_and_where_to_go_on() -> None:
-    assert len({panel["title"] for panel in PANELS}) == len(PANELS)
-    assert len({panel["id"] for panel in BOARD["panels"]}) == len(BOARD["panels"])
-    for panel in PANELS:
-        assert panel["description"].endswith("."), panel["title"]
-        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
-        (link,) = panel["links"]
-        assert link["url"].startswith("/explore?schemaVersion=1&panes=%7B"), panel["title"]
-        assert set(re.findall(r"\$\{(\w+)", link["url"])) <= {"ns", "env", "svc", *MACROS}
-
-
-def test_queries_name_known_data_sources_and_variables_and_are_few() -> None:
-    assert len(TARGETS) <= MOST_QUERIES
-    for panel in PANELS:
-        uids = {panel["datasource"]["uid"], *(target["datasource"]["uid"] for target in panel["targets"])}
-        assert len(uids) == 1
-        assert uids <= set(UIDS.values())
-        letters = [target["refId"] for target in panel["targets"]]
-        assert len(set(letters)) == len(letters)
-    used = {name for query in ASKED for name in re.findall(r"\$(\w+)", query)}
-    assert used <= {"ns", "env", "svc", *MACROS}
-
-
-def test_every_query_is_about_the_service_that_was_chosen_and_works_without_a_namespace() -> None:
-    """`.*` matches a label that is not there; a query of Loki needs one matcher that does not."""
-    assert [query for query in ASKED if '=~"$svc"' not in query] == []
-    assert {variable["name"]: variable["allValue"] for variable in BOARD["templating"]["list"]} == {
-        "ns": ".*",
-        "env": ".*",
-        "svc": ".+",
-    }
-
-
-def test_probes_are_in_no_rate_error_or_duration_of_requests() -> None:
-    of_requests = [query for query in ASKED if "http_server_request_duration" in query]
-    assert len(of_requests) > 6
-    for query in of_requests:
-        selectors = re.findall(r"http_server_request_duration_seconds_\w+\{(.*?)\}(?:\[|\))", query)
-        assert selectors
-        assert all(f'http_route!~"{_board.HEALTH}"' in selector for selector in selectors)
-    for route, probe in (("/health", True), ("/health/ready", True), ("/livez", True), ("/healthcare", False)):
-        assert bool(re.fullmatch(_board.HEALTH, route)) is probe
-
-
-def test_exemplars_are_asked_for_where_a_graph_of_durations_can_show_them() -> None:
-    asked = [(panel, target) for panel in PANELS for target in panel["targets"] if target.get("exemplar")]
-    assert {panel["title"] for panel, _ in asked} >= {"Duration", "Statement p95", "Run p95"}
-    for panel, target in asked:
-        assert panel["type"] == "timeseries"
-        assert target["range"]
-        assert "_bucket{" in target["expr"]
-
-
-def test_no_panel_lies_on_another() -> None:
-    taken: set[tuple[int, int]] = set()
-    for panel in BOARD["panels"]:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        assert not cells & taken, panel["title"]
-        assert at["x"] + at["w"] <= 24
-        taken |= cells

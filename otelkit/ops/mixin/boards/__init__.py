@@ -75,5 +75,6 @@ def render_boards(catalog: Iterable[Metric], parameters: Parameters) -> dict[str
         from otelkit.ops.mixin.boards._json import render_board  # noqa: PLC0415  five megabytes that only this needs
 
         return {
-            f"deploy/grafana/dashboards/{each.name}.json": render_board(each, parameters) for each in boards(catalog)
+            f"deploy/grafana/dashboards/{each.name}.json": render_board(each, parameters)
+            for each in boards(catalog, parameters)
         }

@@ -89,7 +89,7 @@ def _history(runbook: Column) -> tuple[Panel, ...]:
         ),
         Panel(
             title="By severity",
-            about="How many fire, by severity.",
+            about="How many alerts fire, by severity: how bad it was, and for how long.",
             unit="short",
             targets=(Target(query=f"count by (severity) ({_FIRING})", legend="{{severity}}"),),
             link=to("overview", "Overview"),

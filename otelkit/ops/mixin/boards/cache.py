@@ -139,7 +139,7 @@ _RESOURCES = (
     ),
     Panel(
         title="Memory of the limit",
-        about="Share of the limit that is used.",
+        about="Share of the limit that is used. At all of it Redis evicts keys, or refuses writes.",
         unit="percentunit",
         targets=(Target(query="redis_memory_used_bytes / (redis_memory_max_bytes > 0)", legend="{{instance}}"),),
         link=to("host", "Hosts"),

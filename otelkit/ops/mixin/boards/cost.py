@@ -6,8 +6,10 @@ from typing import Final
 
 from otelkit.ops.mixin.boards._parts import RATE, to
 from otelkit.ops.mixin.boards.model import Board, Column, Panel, Target
+from otelkit.ops.mixin.model import HEALTH
 
 _SERVICE: Final = {"service_name": Column(title="Service", board="red", var="svc")}
+_REQUESTS: Final = f'http_server_request_duration_seconds_count{{service_name!="", http_route!~"{HEALTH}"}}'
 _PIPELINE: Final = to("pipeline", "Pipeline")
 
 BOARD: Final = Board(
@@ -51,7 +53,7 @@ BOARD: Final = Board(
             ),
             Panel(
                 title="Series by service",
-                about="The services with most series.",
+                about="The services with most series. A click leads to their requests.",
                 unit="short",
                 targets=(
                     Target(
@@ -99,7 +101,7 @@ BOARD: Final = Board(
                 targets=(
                     Target(
                         query=f"sum(rate(traces_span_metrics_calls_total{RATE})) / max(sum by (service_name) "
-                        f'(rate(http_server_request_duration_seconds_count{{service_name!=""}}{RATE})))',
+                        f"(rate({_REQUESTS}{RATE})))",
                         legend="Spans",
                     ),
                 ),

@@ -83,7 +83,7 @@ BOARD: Final = Board(
         "Traffic": (
             Panel(
                 title="Duration p95 by route",
-                about="Which route became slower, by version.",
+                about="Which route became slower, by version. One alone: look at what that route changed.",
                 unit="s",
                 targets=(
                     Target(

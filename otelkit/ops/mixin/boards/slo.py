@@ -9,7 +9,6 @@ from otelkit.ops.mixin.boards.model import Board, Panel, Target
 
 _SLO: Final = "{{slo}}"
 _REQUESTS: Final = to("red", "Requests")
-_INTERVAL: Final = 15  # seconds between two values of a recording rule
 _WINDOWS: Final = ("1h", "6h", "1d", "3d")
 
 BOARD: Final = Board(
@@ -43,9 +42,7 @@ BOARD: Final = Board(
                 title="Bad events in a day",
                 about="How many requests broke the objective in the last 24 hours: as many annoyed users.",
                 unit="short",
-                targets=(
-                    Target(query=f"sum by (slo) (sum_over_time(slo:bad_events:rate5m[1d])) * {_INTERVAL}", legend=_SLO),
-                ),
+                targets=(Target(query="sum by (slo) (slo:bad_events:increase1d)", legend=_SLO),),
                 link=to("issues", "Issues"),
                 kind="stat",
                 width=8,
