@@ -116,18 +116,26 @@ _DROPPING = (
         for signal in _STORES
         for reason in ("send_failed", "enqueue_failed")
     ),
-    Case(
-        alert="CollectorDropping",
-        says="more log records are lost",
-        series=_counted("send_failed", "logs", "3x39 4x40"),
-        at="10m15s",
-        fires=(_lost("logs", "send_failed"),),
+    *(
+        Case(
+            alert="CollectorDropping",
+            says=f"more {signal} are lost: {reason}",
+            series=_counted(reason, signal, "3x39 4x40"),
+            at="10m15s",
+            fires=(_lost(signal, reason),),
+        )
+        for signal in _STORES
+        for reason in ("send_failed", "enqueue_failed")
     ),
-    Case(
-        alert="CollectorDropping",
-        says="the last loss was long ago",
-        series=_counted("send_failed", "logs", "3x80"),
-        at="15m",
+    *(
+        Case(
+            alert="CollectorDropping",
+            says=f"the last {signal} were lost long ago: {reason}",
+            series=_counted(reason, signal, "3x80"),
+            at="15m",
+        )
+        for signal in _STORES
+        for reason in ("send_failed", "enqueue_failed")
     ),
 )
 

@@ -213,10 +213,13 @@ DROPPING: Final = Alert(
         note="After an hour without Prometheus it tells, for five minutes, of all that was lost since the Collector "
         "began. What a network loses after it said that it has it nobody counts: see `TelemetryLossSuspected`.",
     ),
-    late=tuple(
-        f"otelcol_exporter_{reason}_{items}_total"
-        for items in _ITEMS.values()
-        for reason in ("send_failed", "enqueue_failed")
+    late=(
+        "collector_signal:lost_items:increase5m",
+        *(
+            f"otelcol_exporter_{reason}_{items}_total"
+            for items in _ITEMS.values()
+            for reason in ("send_failed", "enqueue_failed")
+        ),
     ),
     drill="refused-logs",
 )

@@ -323,6 +323,10 @@ RELOAD_FAILED: Final = Alert(
                 says="whose configuration is refused",
                 query='{__name__=~"(prometheus|alertmanager|loki_ruler)_config_last_reload_successful"} == 0',
             ),
+            Look(
+                says="since when the configuration is in force that they run with",
+                query='{__name__=~"(prometheus|alertmanager)_config_last_reload_success_timestamp_seconds"}',
+            ),
         ),
         causes=(
             Cause(
@@ -433,7 +437,7 @@ REQUESTS_FAILING: Final = Alert(
         ),
         tell="Whoever searches there; nobody else.",
     ),
-    late=("loki_request_duration_seconds", "tempo_request_duration_seconds"),
+    late=('loki_request_duration_seconds{status_code=~"5.."}',),
     undrilled="a store that answers 5xx for minutes has a full disk or no memory",
 )
 

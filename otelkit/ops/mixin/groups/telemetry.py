@@ -244,6 +244,7 @@ OVERFLOW: Final = Alert(
         tell="The owners of the service.",
         note="It lasts until the processes are started again: a series that was folded is not unfolded.",
     ),
+    late=('{otel_metric_overflow="true"}',),
     undrilled="it takes thousands of series",
 )
 
