@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socketserver
-import threading
 import time
 import urllib.request
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -27,7 +24,7 @@ from support import lanes
 from support.processes import HOST, Process, free_port, http_get, run, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -48,10 +45,6 @@ SOON = 30.0
 # What cannot be had without a word: a label that dashboards ask for, and how Loki's parts find each other.
 HARMLESS = ("Experimental receiver name in metrics enabled", 'msg="error getting ingester clients" err="empty ring"')
 DOUBT = re.compile(r"level=(?:warn|error)|\t(?:warn|error)\t", re.IGNORECASE)
-
-SERVICE = {"service_namespace": "shop", "service_name": "api", "deployment_environment_name": "production"}
-OTHER = {**SERVICE, "service_name": "payment"}
-NO_NAMESPACE = {"service_name": "api"}
 
 
 def _found(*names: str) -> str:
@@ -92,7 +85,8 @@ class Running:
 def _compose() -> dict[str, Any]:
     """Return compose.yaml with .env filled in, by Docker's own rule that an empty variable is an empty word."""
     lines = (line.partition("=") for line in (DEPLOY / ".env").read_text().splitlines() if line[:1].isalpha())
-    text = COMPOSE.read_text()
+    # Where people reach a program is empty in the file, so that the default applies.
+    text = re.sub(r"\$\{[A-Z_]+_URL:-(\S+\}?)\}", r"\1", COMPOSE.read_text())
     for name, _, value in lines:
         text = text.replace(f"${{{name}}}", value)
     document: dict[str, Any] = yaml.safe_load(text.replace("$$", "$"))
@@ -270,309 +264,3 @@ def test_what_could_not_be_delivered_for_hours_is_stored_all_the_same(running: R
     log = f"/loki/api/v1/query_range?query=%7Bservice_name=%22late%22%7D&{window}"
     (stream,) = _json(running.urls["loki"] + log)["data"]["result"]
     assert [line for _, line in stream["values"]] == ["late"]
-
-
-@pytest.mark.parametrize(
-    ("labels", "receivers"),
-    [
-        ({"severity": "critical"}, "pager,chat"),
-        ({"severity": "warning"}, "chat"),
-        ({"severity": "info"}, "mail"),
-        ({"severity": "none", "alertname": "Watchdog"}, "deadman"),
-        ({}, "chat"),
-        ({"severity": "unheard_of", **SERVICE}, "chat"),
-        ({"severity": "critical", "group": "http", **SERVICE}, "pager,chat"),
-    ],
-)
-def test_an_alert_goes_to(labels: Mapping[str, str], receivers: str, tmp_path: Path) -> None:
-    told = run(
-        [
-            _found("amtool"),
-            *("config", "routes", "test", f"--config.file={DEPLOY / 'alertmanager/alertmanager.yaml'}"),
-            f"--verify.receivers={receivers}",
-            *(f"{name}={value}" for name, value in labels.items()),
-        ],
-        folder=tmp_path,
-    )
-    assert told.returncode == 0, told.tail()
-
-
-def _alert(name: str, severity: str, labels: Mapping[str, str] | None = None, group: str = "") -> dict[str, str]:
-    found = {"alertname": name, "severity": severity, **(labels or {})}
-    return {**found, "group": group} if group else found
-
-
-@pytest.mark.parametrize(
-    ("alerts", "hidden"),
-    [
-        pytest.param(
-            [
-                _alert("HighErrorRate", "critical", SERVICE, "http"),
-                _alert("ElevatedErrorRate", "warning", SERVICE, "http"),
-            ],
-            {"ElevatedErrorRate"},
-            id="the louder alert of one board",
-        ),
-        pytest.param(
-            [
-                _alert("HighErrorRate", "critical", NO_NAMESPACE, "http"),
-                _alert("ElevatedErrorRate", "warning", NO_NAMESPACE, "http"),
-            ],
-            {"ElevatedErrorRate"},
-            id="a namespace that both lack is the same",
-        ),
-        pytest.param(
-            [
-                _alert("HighErrorRate", "critical", SERVICE, "http"),
-                _alert("ElevatedErrorRate", "warning", OTHER, "http"),
-                _alert("CacheHitRateLow", "warning", SERVICE, "cache"),
-                _alert("ElevatedLatency", "warning", {**SERVICE, "deployment_environment_name": "test"}, "http"),
-                _alert("HighLatency", "critical", SERVICE, "http"),
-                _alert("HealthCheckFailing", "critical", SERVICE),
-                _alert("ServiceRestarting", "warning", SERVICE),
-            ],
-            set(),
-            id="nothing of another service, board or environment, and nothing that has no board",
-        ),
-        pytest.param(
-            [
-                _alert("PrometheusRulesFailing", "critical", group="stack"),
-                _alert("LokiDiscarding", "warning", group="stack"),
-                _alert("TargetDown", "warning"),
-                _alert("ElevatedErrorRate", "warning", SERVICE, "http"),
-            ],
-            set(),
-            id="a critical alert of the stack hides no warning, of the stack or of a service",
-        ),
-        pytest.param(
-            [
-                _alert("ServiceDown", "critical", SERVICE, "services"),
-                _alert("TrafficStopped", "warning", SERVICE, "http"),
-                _alert("SLOBudgetBurn", "critical", SERVICE, "slo"),
-                _alert("HighErrorRate", "critical", OTHER, "http"),
-                _alert("TelemetryDropped", "warning", SERVICE, "pipeline"),
-            ],
-            {"TrafficStopped", "SLOBudgetBurn"},
-            id="a service that is gone",
-        ),
-        pytest.param(
-            [
-                _alert("CollectorDown", "critical", {"job": "otelcol"}, "stack"),
-                _alert("ServiceDown", "critical", SERVICE, "services"),
-                _alert("TrafficStopped", "warning", OTHER, "http"),
-                _alert("DatabaseDown", "critical"),
-                _alert("TargetDown", "warning", {"job": "loki"}, "stack"),
-            ],
-            {"ServiceDown", "TrafficStopped"},
-            id="nobody to tell how services are",
-        ),
-        pytest.param(
-            [
-                _alert("DatabaseDown", "critical", {"deployment_environment_name": "production"}),
-                _alert("DbPoolExhausted", "critical", SERVICE, "db"),
-                _alert("SlowQueries", "warning", {**SERVICE, "deployment_environment_name": "test"}, "db"),
-                _alert("DatabaseConnectionsHigh", "warning", {"deployment_environment_name": "production"}),
-            ],
-            {"DbPoolExhausted"},
-            id="a database, for the services of its environment",
-        ),
-        pytest.param(
-            [
-                _alert("RedisDown", "critical", {"deployment_environment_name": "production"}),
-                _alert("CacheHitRateLow", "warning", SERVICE, "cache"),
-                _alert("HighErrorRate", "critical", SERVICE, "http"),
-                _alert("RedisMemoryHigh", "warning", {"deployment_environment_name": "production"}, "cache"),
-            ],
-            {"CacheHitRateLow"},
-            id="Redis, for what uses it",
-        ),
-    ],
-)
-def test_an_alert_hides_what_it_explains_and_no_more(
-    alerts: Sequence[Mapping[str, str]], hidden: set[str], running: Running, request: pytest.FixtureRequest
-) -> None:
-    # A pair that is known to hide tells when Alertmanager has looked at all of them.
-    known = {**SERVICE, "service_name": "known"}
-    pair = [_alert("Loud", "critical", known, "http"), _alert("Quiet", "warning", known, "http")]
-    mine = [{**each, "case": request.node.callspec.id} for each in (*alerts, *pair)]
-    with _firing(running.urls["alertmanager"], mine):
-
-        def seen() -> dict[str, bool]:
-            found = _json(running.urls["alertmanager"] + "/api/v2/alerts")
-            return {
-                alert["labels"]["alertname"]: bool(alert["status"]["inhibitedBy"])
-                for alert in found
-                if alert["labels"].get("case") == request.node.callspec.id
-            }
-
-        wait_until(lambda: seen().get("Quiet"), within=SOON, what="the known pair is told apart")
-        found = seen()
-        assert len(found) == len(mine)
-        assert {name for name, inhibited in found.items() if inhibited} - {"Quiet"} == hidden
-
-
-@contextmanager
-def _firing(url: str, alerts: Sequence[Mapping[str, str]]) -> Iterator[None]:
-    """Let the alerts fire in the block, and be resolved after it."""
-    _post(url + "/api/v2/alerts", [{"labels": labels} for labels in alerts])
-    try:
-        yield
-    finally:
-        over = {"startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-01T00:00:01Z"}
-        _post(url + "/api/v2/alerts", [{"labels": labels, **over} for labels in alerts])
-
-
-@dataclass(kw_only=True)
-class Sink:
-    """What arrived where people would be told."""
-
-    port: int
-    told: list[tuple[str, str]] = field(default_factory=list)
-
-
-@contextmanager
-def _web(sink: Sink) -> Iterator[None]:
-    """Take what Slack, PagerDuty and the dead man's switch are sent."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            sink.told.append((self.path, body))
-            # PagerDuty answers 202, and anything else is an error to who asked it.
-            self.send_response(202 if "pagerduty" in self.path else 200)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"ok")
-
-        def log_message(self, *_: object) -> None:
-            """Print nothing."""
-
-    with ThreadingHTTPServer((HOST, sink.port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@contextmanager
-def _mail(sink: Sink) -> Iterator[None]:
-    """Take e-mail as a server does that wants a name and a password."""
-
-    class Handler(socketserver.StreamRequestHandler):
-        answers: ClassVar = {
-            "EHLO": "250-sink\r\n250 AUTH PLAIN",
-            "AUTH": "235 welcome",
-            "DATA": "354 go on",
-            "QUIT": "221 bye",
-        }
-
-        def handle(self) -> None:
-            self._say("220 sink")
-            while line := self.rfile.readline().decode().rstrip():
-                word = line.split()[0].upper()
-                self._say(self.answers.get(word, "250 ok"))
-                if word == "AUTH":
-                    sink.told.append(("auth", line.split()[-1]))
-                if word == "DATA":
-                    text = ""
-                    while (each := self.rfile.readline().decode()) != ".\r\n":
-                        text += each
-                    sink.told.append(("mail", text))
-                    self._say("250 taken")
-                if word == "QUIT":
-                    return
-
-        def _say(self, line: str) -> None:
-            self.wfile.write(f"{line}\r\n".encode())
-
-    class Server(socketserver.ThreadingTCPServer):
-        allow_reuse_address = True
-        daemon_threads = True
-
-    with Server((HOST, sink.port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def _switched_on() -> str:
-    """Return Alertmanager's file as it is once every receiver has been switched on."""
-    lines = (DEPLOY / "alertmanager/alertmanager.yaml").read_text().splitlines()
-    return "\n".join(line.removeprefix("#+") for line in lines)
-
-
-def test_alertmanager_accepts_its_file_as_it_is_and_with_every_receiver_switched_on(tmp_path: Path) -> None:
-    shutil.copytree(DEPLOY / "alertmanager", tmp_path, dirs_exist_ok=True)
-    (tmp_path / "on.yaml").write_text(_switched_on())
-    for name in ("alertmanager.yaml", "on.yaml"):
-        checked = run([_found("amtool"), "check-config", tmp_path / name], folder=tmp_path)
-        assert checked.returncode == 0, checked.tail()
-        assert "warn" not in (checked.stdout + checked.stderr).lower()
-
-
-def test_each_receiver_tells_with_the_secret_of_its_file(tmp_path: Path) -> None:
-    program = _found("alertmanager", "prometheus-alertmanager")
-    web, mail = Sink(port=free_port()), Sink(port=free_port())
-    base = f"http://{HOST}:{web.port}"
-    secrets = {
-        "slack-webhook-url": f"{base}/slack/secret",
-        "deadman-url": f"{base}/deadman/secret",
-        "pagerduty-routing-key": "the-routing-key",
-        "smtp-password": "the-password",
-    }
-    shutil.copytree(DEPLOY / "alertmanager", tmp_path, dirs_exist_ok=True)
-    for name, secret in secrets.items():
-        (tmp_path / "secrets" / name).write_text(secret)
-    text = _switched_on().replace("SMTP.EXAMPLE.ORG:587", f"{HOST}:{mail.port}\n  smtp_require_tls: false")
-    text = text.replace("      - routing_key_file:", f"      - url: {base}/pagerduty\n        routing_key_file:")
-    text = text.replace("group_wait: 10s", "group_wait: 0s").replace("group_wait: 5m", "group_wait: 0s")
-    (tmp_path / "on.yaml").write_text(text)
-    port = free_port()
-    argv = [program, "--config.file=on.yaml", f"--storage.path={tmp_path / 'data'}", "--cluster.listen-address="]
-    argv.append(f"--web.listen-address={HOST}:{port}")
-    with _web(web), _mail(mail), Process(argv, folder=tmp_path, cwd=tmp_path) as process:
-        process.wait_http(f"http://{HOST}:{port}/-/ready", within=START)
-        alerts = [_alert(f"Alert{each}", each, SERVICE, "http") for each in ("critical", "warning", "info", "none")]
-        said = {"summary": "orders fail", "runbook_url": "https://example.org/runbook"}
-        document = [
-            {
-                "labels": {**alert, "group": alert["severity"]},
-                "annotations": said,
-                "generatorURL": "https://example.org/q",
-            }
-            for alert in alerts
-        ]
-        _post(f"http://{HOST}:{port}/api/v2/alerts", document)
-        wanted = {("pagerduty", "Alertcritical"), ("slack", "Alertcritical"), ("slack", "Alertwarning")}
-        wanted |= {("deadman", "Alertnone"), ("mail", "Alertinfo")}
-
-        def told() -> set[tuple[str, str]]:
-            return {
-                (path.strip("/").partition("/")[0], alert["alertname"])
-                for path, body in (*web.told, *mail.told)
-                for alert in alerts
-                if alert["alertname"] in body
-            }
-
-        wait_until(lambda: told() >= wanted, within=SOON, what="everybody is told")
-        assert told() == wanted
-    bodies = {path.strip("/").partition("/")[0]: body for path, body in (*web.told, *mail.told)}
-    assert json.loads(bodies["pagerduty"])["routing_key"] == "the-routing-key"
-    (title,) = {
-        each["title"]
-        for _, body in web.told
-        if "Alertcritical" in body
-        for each in json.loads(body).get("attachments", ())
-    }
-    assert title == "[FIRING 1] critical Alertcritical api (production)"
-    assert "Subject: [FIRING 1] info Alertinfo api (production)" in bodies["mail"]
-    for body in (bodies["slack"], bodies["pagerduty"], bodies["mail"]):
-        assert "orders fail" in body
-        assert "https://example.org/runbook" in body

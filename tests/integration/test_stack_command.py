@@ -221,6 +221,34 @@ def test_a_program_of_another_kind_of_machine_is_named(few: Few) -> None:
     assert few.runs() == []
 
 
+def test_who_is_paged_by_no_one_is_told_by_up_and_by_the_doctor_until_a_secret_is_there(few: Few) -> None:
+    nobody = "nobody is told of any alert"
+    assert f"ALERTS: {nobody}; put pagerduty-routing-key" in few("up").stdout
+    assert f"ALERTS: {nobody}" in few("up").stdout  # again, of one that runs
+
+    def warned() -> list[str]:
+        asked = run([PYTHON, "-m", "otelkit.ops.cli", "doctor", "--json"], folder=few.folder, env=few.env)
+        return [each["what"] for each in json.loads(asked.stdout)["findings"] if each["id"] == "nobody-paged"]
+
+    assert warned() == [nobody]
+    secrets = few.folder / "secrets"
+    secrets.mkdir()
+    (secrets / "pagerduty-routing-key").write_text("hunter2\n")
+    (secrets / "pagerduty-routing-key").chmod(0o640)
+    again = few("up", "--secrets", str(secrets))
+    assert f"its secrets are those of the configuration, not of {secrets}" in again.stdout
+    assert few("down").returncode == 0
+    assert warned() == []  # nothing runs that could
+    up = few("up", "--secrets", str(secrets))
+    assert up.returncode == 0, up.tail()
+    assert "ALERTS" not in up.stdout
+    assert f"pagerduty-routing-key can be read by others: chmod 600 {secrets}" in up.stdout
+    assert "hunter2" not in up.stdout + (few.place / "state.json").read_text()
+    assert warned() == []
+    told = json.loads(http_get(f"{few.status()['endpoints']['alertmanager']}/api/v2/status").body)
+    assert "routing_key_file: " in told["config"]["original"]
+
+
 def test_without_any_program_nothing_starts(few: Few) -> None:
     shutil.rmtree(few.bin)
     up = few("up")

@@ -289,6 +289,8 @@ CASES = (
 )
 ASKED = {"not-configured", "command-failed", "other-otelkit"}
 """Findings about a process that tells nothing: tests/integration/test_doctor.py has them."""
+STACK = {"nobody-paged"}
+"""Findings about the stack beside it: tests/integration/test_stack_command.py has them."""
 
 
 def test_a_healthy_process_has_no_finding() -> None:
@@ -306,7 +308,7 @@ def test_each_finding_is_found_alone_with_what_and_fix(case: Case) -> None:
 
 
 def test_each_kind_of_finding_has_its_case() -> None:
-    assert {case.id for case in CASES} | ASKED == set(KINDS)
+    assert {case.id for case in CASES} | ASKED | STACK == set(KINDS)
 
 
 def test_errors_come_first_and_one_cause_is_told_once() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from otelkit.ops.stack import State
 
+DEFAULT = re.compile(r"\$\{[A-Z_]+:-((?:[^{}]|\{[^{}]*\})*)\}")
 OF_CONTAINERS = re.compile(r"\$\{([A-Z_]+)\}")
 
 
@@ -54,7 +55,9 @@ def test_every_port_of_the_file_is_listened_on_by_one_program(services: dict[str
 @pytest.mark.parametrize("name", ["collector", "prometheus", "alertmanager", "loki", "tempo"])
 def test_flags_are_those_of_the_container(name: str, services: dict[str, Any], state: State, tmp_path: Path) -> None:
     pins = _assets.pins()
-    there = shlex.split(OF_CONTAINERS.sub(lambda match: pins[match[1]], services[name]["command"]))
+    ports = {port: str(number) for port, number in state.ports.items()}
+    words = DEFAULT.sub(lambda match: match[1], services[name]["command"])
+    there = shlex.split(OF_CONTAINERS.sub(lambda match: {**pins, **ports}[match[1]], words))
     (tmp_path / "collector").mkdir()
     (tmp_path / "collector/redaction.yaml").touch()
     here = _programs.command("/bin/it", name, tmp_path, state)[1:]
@@ -67,6 +70,17 @@ def test_flags_are_those_of_the_container(name: str, services: dict[str, Any], s
         there = [flag.replace(container, own) for flag in there]
     # Natively several share one machine, so that each is told its address as well.
     assert [flag for flag in here if not flag.startswith("--web.listen-address=")] == there
+
+
+@pytest.mark.parametrize("name", ["prometheus", "alertmanager"])
+def test_links_begin_with_where_people_reach_a_program(name: str, state: State, tmp_path: Path) -> None:
+    port = state.ports[f"{name.upper()}_PORT"]
+    assert f"--web.external-url=http://localhost:{port}" in _programs.command("/bin/it", name, tmp_path, state)
+    address = f"https://ops.example.org/{name}"
+    reached = replace(state, settings={**state.settings, f"{name.upper()}_EXTERNAL_URL": address})
+    command = _programs.command("/bin/it", name, tmp_path, reached)
+    # Its path is the proxy's: health checks and the other programs find it where they did.
+    assert command[command.index(f"--web.external-url={address}") + 1] == "--web.route-prefix=/"
 
 
 def test_what_an_ejected_file_adds_is_added_here_too(state: State, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from otelkit.errors import StackError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from otelkit.ops.doctor import Finding
     from otelkit.ops.doctor.hops import Where
     from otelkit.ops.endpoints import Endpoints
 
@@ -73,15 +74,27 @@ def main(options: argparse.Namespace) -> int:
 def _examine(command: Sequence[str], *, timeout: float, as_json: bool) -> int:
     from rich.console import Console  # noqa: PLC0415  only this command needs it
 
-    from otelkit.ops.doctor import asking, findings, report  # noqa: PLC0415  the same
+    from otelkit.ops.doctor import asking, findings, ordered, report  # noqa: PLC0415  the same
 
     asked = asking.ask(command, timeout=timeout)
     found = asked.findings if asked.told is None else findings.judge(asked.told, command)
+    found = ordered([*found, *_of_the_stack()])
     if as_json:
         print(json.dumps(report.document(asked.told, found, command), indent=2))
     else:
         report.show(Console(highlight=False), asked.told, found, command)
     return int(any(finding.severity == "error" for finding in found))
+
+
+def _of_the_stack() -> list[Finding]:
+    """Return what is wrong with the stack that runs on this machine; nothing where none does."""
+    from otelkit.ops import stack  # noqa: PLC0415  only this command needs it
+    from otelkit.ops.doctor import find  # noqa: PLC0415  the same
+
+    with suppress(StackError):  # a damaged note is for `otelkit stack` to tell
+        if said := stack.nobody_paged():
+            return [find("nobody-paged", *said)]
+    return []
 
 
 def _prove(options: argparse.Namespace) -> int:

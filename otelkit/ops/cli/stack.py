@@ -48,6 +48,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--config", type=Path, metavar="DIR", help="run an ejected configuration instead of otelkit's own")
     up.add_argument("--overlay", action="append", default=[], metavar="NAME", help="add collector/overlays/NAME.yaml")
     up.add_argument("--data", type=Path, metavar="DIR", help="keep the programs' data there")
+    up.add_argument("--secrets", type=Path, metavar="DIR", help="secrets of those who are told of alerts")
+    up.add_argument("--rendered", type=Path, metavar="DIR", help="take rules, boards and receivers of `otelkit render`")
     up.add_argument("--programs", type=Path, metavar="DIR", help="look for the programs there before PATH")
     up.add_argument("--port-offset", type=int, default=0, metavar="N", help="add N to every port")
     up.add_argument("--fresh", action="store_true", help="delete this stack's data first")
@@ -147,6 +149,8 @@ def _up(options: argparse.Namespace) -> int:
         programs=options.programs,
         port_offset=options.port_offset,
         overlays=tuple(options.overlay),
+        secrets=options.secrets,
+        rendered=options.rendered,
         fresh=options.fresh,
         timeout=options.timeout,
     )
@@ -168,6 +172,7 @@ def _status(options: argparse.Namespace) -> int:
         told = {
             "name": options.name,
             "exit_code": _exit_code(seen),
+            "rendered": state.rendered if state else None,
             "endpoints": endpoints.as_dict() if endpoints else None,
             "programs": {each.name: asdict(each) for each in seen},
         }
@@ -225,6 +230,8 @@ def _show(state: State, seen: Sequence[Seen], *, told: bool = False) -> int:
     for each in seen:
         if each.reason and not (told and each.state == "missing"):
             console.print(f"\n{each.name}: {each.reason}", markup=False)
+    if state.rendered is not None:
+        console.print(f"\nRules, boards and receivers are those of {state.rendered}.", markup=False)
     address = state.url("OTLP_HTTP_PORT")
     console.print(f"\nOTEL_EXPORTER_OTLP_ENDPOINT={address} sends an application's telemetry here.")
     return _exit_code(seen)

@@ -112,6 +112,8 @@ KINDS: dict[str, Kind] = {
     "endpoint-refuses": _error("the endpoint refuses for another reason"),
     "headers-in-clear": _warning("headers, which may hold secrets, go to another host without TLS"),
     "clock-skew": _warning("the clocks here and at the endpoint differ"),
+    # The stack on this machine
+    "nobody-paged": _warning("the stack that runs here wakes nobody when an alert is critical"),
     # Processes
     "grpc-gevent": _error("a process with gevent's or eventlet's patches sends by gRPC, which blocks every greenlet"),
     "grpc-fork": _warning("processes that are forked send by gRPC"),

@@ -176,7 +176,7 @@ def _understood(kind: str, body: str) -> Heard:
 
 def _plain(message: Any) -> str:
     part = message.get_body(("plain",))
-    return str(part.get_content()) if part is not None else ""
+    return "\n".join(part.get_content().splitlines()) + "\n" if part is not None else ""
 
 
 def _web(receiver: Receiver) -> type[BaseHTTPRequestHandler]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from otelkit.errors import StackError
 from otelkit.ops import _assets
 from otelkit.ops.endpoints import PORTS, Endpoints
-from otelkit.ops.stack import _choice, _compose, _native, _processes, _state
+from otelkit.ops.stack import _choice, _compose, _native, _processes, _receivers, _state
 from otelkit.ops.stack._choice import Wanted
 from otelkit.ops.stack._progress import Progress, Silent
 from otelkit.ops.stack._seen import Seen
@@ -35,6 +35,7 @@ __all__ = [
     "endpoints",
     "logs",
     "look",
+    "nobody_paged",
     "reached",
     "state",
     "up",
@@ -112,7 +113,7 @@ def up(wanted: Wanted, *, progress: Progress = _SILENT) -> State:
                 raise StackError(f"stack {wanted.name} runs: `otelkit stack down` it first, then empty it")
             _tell(_choice.differences(runs, chosen), wanted.name, progress)
         bring_up = _native.up if (runs or chosen).engine == "native" else _compose.up
-        return bring_up(
+        brought = bring_up(
             place,
             chosen,
             runs=runs,
@@ -121,6 +122,18 @@ def up(wanted: Wanted, *, progress: Progress = _SILENT) -> State:
             within=wanted.timeout,
             progress=progress,
         )
+    if said := _receivers.nobody(place):
+        progress.say(f"ALERTS: {'; '.join(said)}")
+    return brought
+
+
+def nobody_paged(name: str = "default") -> tuple[str, str] | None:
+    """Return that a stack runs that pages nobody, and what to do about it; None where it pages somebody, or none runs.
+
+    Raises:
+        StackError: Its state file is damaged, or no stack can have this name.
+    """
+    return None if endpoints(name) is None else _receivers.nobody(_state.folder(name))
 
 
 def look(name: str = "default") -> list[Seen]:

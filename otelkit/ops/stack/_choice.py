@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from otelkit.errors import StackError
 from otelkit.ops import _assets
-from otelkit.ops.stack import _programs, _state
+from otelkit.ops._words import listed
+from otelkit.ops.stack import _programs, _rendered, _state
 from otelkit.ops.stack._state import State
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Wanted:
         programs: Folder to look for the programs in, before PATH.
         port_offset: What is added to each port of `deploy/.env`.
         overlays: Names of files in `collector/overlays`, without their ending, in the order they apply.
+        secrets: Folder with the secrets of those who are told of alerts; None means that of the configuration.
+        rendered: Folder that `otelkit render` wrote rules, boards and receivers into; None means otelkit's own.
         fresh: Empty this stack's data first.
         timeout: Seconds until all programs have to be ready.
     """
@@ -46,6 +49,8 @@ class Wanted:
     programs: Path | None = None
     port_offset: int = 0
     overlays: tuple[str, ...] = ()
+    secrets: Path | None = None
+    rendered: Path | None = None
     fresh: bool = False
     timeout: float = 60.0
 
@@ -71,11 +76,16 @@ def choose(wanted: Wanted, engine: Engine) -> State:
         StackError: The configuration lacks a file, or a variable cannot be used.
     """
     source = files(wanted)
+    if wanted.secrets is not None and not wanted.secrets.is_dir():
+        raise StackError(f"{wanted.secrets} is no folder of secrets")
+    rendered = None if wanted.rendered is None else _rendered.folder(wanted.rendered)
     place = _state.folder(wanted.name)
     # What an ejected file of an older otelkit does not have yet is as it is shipped now.
     pins = {**_assets.pins(), **_assets.pins(source)}
     # As Compose has it: a variable of the shell wins over the file.
     settings = {name: os.environ.get(name, value) for name, value in pins.items()}
+    made_of = [(source, name) for name in _assets.FOLDERS]
+    made_of += [(rendered, name) for name in _rendered.FOLDERS] if rendered else []
     data = place / "data" if wanted.data is None else wanted.data.resolve()
     return State(
         name=wanted.name,
@@ -83,13 +93,15 @@ def choose(wanted: Wanted, engine: Engine) -> State:
         otelkit=version("otelkit"),
         created=time.time(),
         source=None if wanted.config is None else str(source),
-        digest=_state.digest(source, _assets.FOLDERS),
+        digest=_state.digest(made_of),
         host=settings.get("STACK_BIND") or "127.0.0.1",
         ports=_ports(settings, wanted.port_offset, engine),
         settings={name: value for name, value in settings.items() if not any(part in name for part in _SECRETS)},
         overlays=wanted.overlays,
         data=str(data),
         programs_folder=None if wanted.programs is None else str(wanted.programs.resolve()),
+        secrets=None if wanted.secrets is None else str(wanted.secrets.resolve()),
+        rendered=None if rendered is None else str(rendered),
     )
 
 
@@ -101,14 +113,18 @@ def differences(runs: State, wanted: State) -> list[str]:
     if runs.otelkit != wanted.otelkit:
         found.append(f"otelkit {runs.otelkit} started it, this is {wanted.otelkit}")
     if runs.digest != wanted.digest:
-        found.append(f"its configuration is not what is in {wanted.source or 'this otelkit'} now")
+        made_of = listed([wanted.source or "this otelkit", *([wanted.rendered] if wanted.rendered else [])])
+        found.append(f"its configuration is not what is in {made_of} now")
     if runs.overlays != wanted.overlays:
         found.append(f"its overlays: {', '.join(runs.overlays) or 'none'}, not {', '.join(wanted.overlays) or 'none'}")
+    if runs.secrets != wanted.secrets:
+        old, new = (each or "the configuration" for each in (runs.secrets, wanted.secrets))
+        found.append(f"its secrets are those of {old}, not of {new}")
     if runs.engine == wanted.engine == "native" and runs.data != wanted.data:
         found.append(f"its data is in {runs.data}, not in {wanted.data}")
     if moved := [name for name in wanted.ports if name in runs.ports and runs.ports[name] != wanted.ports[name]]:
-        old, new = runs.ports[moved[0]], wanted.ports[moved[0]]
-        found.append(f"its {moved[0]} is {old}, not {new}" + (", and so on" if len(moved) > 1 else ""))
+        old_port, new_port = runs.ports[moved[0]], wanted.ports[moved[0]]
+        found.append(f"its {moved[0]} is {old_port}, not {new_port}" + (", and so on" if len(moved) > 1 else ""))
     for name in sorted({*runs.settings, *wanted.settings} - {*wanted.ports}):
         old_value, new_value = runs.settings.get(name, ""), wanted.settings.get(name, "")
         if old_value != new_value:

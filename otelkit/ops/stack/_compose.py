@@ -68,7 +68,8 @@ def up(
     if runs is None:
         if chosen.data != str(place / "data"):
             raise StackError("containers keep their data in volumes: --data is for --engine native")
-        _files.copy(place, chosen, source)
+        for doubt in _files.copy(place, chosen, source):
+            progress.say(doubt)
         _state.write(place, chosen)
         if fresh:
             down(place, chosen, volumes=True)

@@ -6,26 +6,29 @@ import contextlib
 import os
 import secrets
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otelkit.errors import StackError
 from otelkit.ops import _assets
+from otelkit.ops.stack import _receivers, _rendered
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from otelkit.ops.stack._state import State
 
 _OWNER_ONLY = 0o600
 
 
-def copy(place: Path, state: State, source: Path) -> None:
-    """Replace the copy that runs, and stamp it with otelkit's version.
+def copy(place: Path, state: State, source: Path) -> list[str]:
+    """Replace the copy that runs, stamp it with otelkit's version, and switch on who can be told of alerts.
 
     Args:
         place: The stack's folder.
         state: What was chosen for the stack.
         source: A folder with `collector/` and `deploy/`.
+
+    Returns:
+        What is wrong with the secrets of notifications, in a line each.
 
     Raises:
         StackError: The source is the copy itself, or cannot be read.
@@ -38,11 +41,15 @@ def copy(place: Path, state: State, source: Path) -> None:
             shutil.copytree(source / name, place / name, copy_function=shutil.copyfile)
         except OSError as error:
             raise StackError(f"{source / name} cannot be copied: {error}") from error
+    if state.rendered is not None:
+        _rendered.lay_over(place, Path(state.rendered))
+    for name in _assets.FOLDERS:
         # Whatever the source allows: we change some, and containers read all as users of their own. The stack's folder
         # itself is its owner's only, secrets among the files included.
         for path in (place / name, *(place / name).rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
     (place / "otelkit-version").write_text(f"{state.otelkit}\n", encoding="utf-8")
+    return _receivers.switch_on(place, state, source)
 
 
 def credentials(place: Path) -> tuple[str, str, str]:

@@ -66,7 +66,7 @@ def up(
         )
     try:
         if runs is None:
-            _prepare(place, chosen, source=source, fresh=fresh)
+            _prepare(place, chosen, source=source, fresh=fresh, progress=progress)
         return _start(place, runs or chosen, before=before, deadline=deadline, progress=progress)
     except BaseException:
         # By what they carry, not by what was noted: it may have been interrupted in between.
@@ -118,7 +118,7 @@ def down(place: Path, state: State | None, *, within: float, progress: Progress)
     return [name for name in _programs.KINDS if name in running]
 
 
-def _prepare(place: Path, state: State, *, source: Path, fresh: bool) -> None:
+def _prepare(place: Path, state: State, *, source: Path, fresh: bool, progress: Progress) -> None:
     data = Path(state.data)
     stamp = data / _STAMP
     if data.is_dir() and not stamp.is_file() and any(data.iterdir()):
@@ -131,7 +131,8 @@ def _prepare(place: Path, state: State, *, source: Path, fresh: bool) -> None:
     if fresh:
         for name in _programs.KINDS:
             shutil.rmtree(data / name, ignore_errors=True)
-    _files.copy(place, state, source)
+    for doubt in _files.copy(place, state, source):
+        progress.say(doubt)
 
 
 def _start(

@@ -181,6 +181,7 @@ def command(path: str, name: str, place: Path, state: State) -> list[str]:
                 "--web.enable-otlp-receiver",
                 "--web.enable-remote-write-receiver",
                 "--enable-feature=exemplar-storage",
+                *_reached_at("PROMETHEUS", state),
                 *shlex.split(state.settings.get("PROMETHEUS_FLAGS", "")),
             ]
         case "alertmanager":
@@ -192,6 +193,7 @@ def command(path: str, name: str, place: Path, state: State) -> list[str]:
                 f"--web.listen-address={at('ALERTMANAGER_PORT')}",
                 "--cluster.listen-address=",  # one alone has nobody to gossip with
                 "--enable-feature=receiver-name-in-metrics",
+                *_reached_at("ALERTMANAGER", state),
                 *shlex.split(state.settings.get("ALERTMANAGER_FLAGS", "")),
             ]
         case "grafana":
@@ -226,6 +228,12 @@ def variables(place: Path, state: State, environment: Mapping[str, str]) -> dict
 def working_directory(name: str, place: Path, state: State) -> Path:
     """Return where a program is started: beside its data, or where its configuration names files from."""
     return place / "deploy/alertmanager" if name == "alertmanager" else Path(state.data) / name
+
+
+def _reached_at(name: str, state: State) -> list[str]:
+    """Name the address that people reach a program at; whatever path it has, the program itself answers at none."""
+    address = state.settings.get(f"{name}_EXTERNAL_URL") or f"http://localhost:{state.ports[f'{name}_PORT']}"
+    return [f"--web.external-url={address}", "--web.route-prefix=/"]
 
 
 def _collector_configs(folder: Path, state: State) -> list[str]:

@@ -17,7 +17,7 @@ The folder is `${XDG_STATE_HOME:-~/.local/state}/otelkit/stack/<name>/`:
     host, ports     the address (OTLP and Grafana may have others, in `settings`) and, by variable of `deploy/.env`,
                     the ports that the programs listen on
     settings        the other variables of `deploy/.env`, as they were, without credentials
-    overlays, data, programs_folder    what `up` was told
+    overlays, data, programs_folder, secrets, rendered    what `up` was told
     programs        by name: pid, started (seconds since the epoch, with pid the guard against its reuse), argv,
                     log, ready (URL that answers 200), version
     missing         by name: why a program was not started
@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from otelkit.errors import StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 FORMAT = 1
 Engine = Literal["native", "compose"]
@@ -79,6 +79,8 @@ class State:
     overlays: tuple[str, ...]
     data: str
     programs_folder: str | None
+    secrets: str | None = None
+    rendered: str | None = None
     programs: Mapping[str, Record] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -157,13 +159,13 @@ def forget(place: Path) -> None:
     (place / "state.json").unlink(missing_ok=True)
 
 
-def digest(files: Path, folders: tuple[str, ...]) -> str:
-    """Return a SHA-256 over names and contents of the files in these folders."""
+def digest(folders: Iterable[tuple[Path, str]]) -> str:
+    """Return a SHA-256 over names and contents of the files in these folders, each told as a root and what is in it."""
     found = hashlib.sha256()
-    for name in folders:
-        for file in sorted(path for path in (files / name).rglob("*") if path.is_file()):
+    for root, name in folders:
+        for file in sorted(path for path in (root / name).rglob("*") if path.is_file()):
             content = file.read_bytes()
-            found.update(f"{file.relative_to(files).as_posix()} {len(content)}\n".encode())
+            found.update(f"{file.relative_to(root).as_posix()} {len(content)}\n".encode())
             found.update(content)
     return found.hexdigest()
 
