@@ -12,6 +12,7 @@ from otelkit.ops.mixin.parameters import Parameters, Service, Slo
 from otelkit.ops.mixin.rules import render_rules
 from rules import counts, found
 from rules.lane import promtool
+from shop import metrics as shop
 from support.processes import run
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -35,9 +36,9 @@ RICH = Parameters(
     page_environments=("production",),
 )
 EVERYTHING_ON = Parameters(
-    enable=frozenset(alert.name for group in groups(RICH) for alert in group.alerts if alert.off)
+    enable=frozenset(alert.name for group in groups(RICH, shop.catalog.metrics) for alert in group.alerts if alert.off)
 )
-ALERTS = {alert.name: alert for group in groups(RICH) for alert in group.alerts}
+ALERTS = {alert.name: alert for group in groups(RICH, shop.catalog.metrics) for alert in group.alerts}
 
 
 @pytest.mark.parametrize("parameters", [Parameters(), RICH, EVERYTHING_ON], ids=["default", "rich", "all on"])
@@ -47,7 +48,7 @@ def test_promtool_finds_nothing_wrong_with_any_file(parameters: Parameters, tmp_
     rules = tmp_path / "prometheus" / "rules"
     shutil.rmtree(rules, ignore_errors=True)
     rules.mkdir()
-    for group in groups(parameters):
+    for group in groups(parameters, shop.catalog.metrics):
         if text := render_rules(group, parameters, "promql"):
             (rules / f"{group.name}.yaml").write_text(text, encoding="utf-8")
     checks: tuple[list[str | Path], ...] = (
