@@ -20,6 +20,7 @@ from otelkit.metrics import Metric
 from otelkit.ops.mixin._selected import selected
 from otelkit.ops.mixin.boards import boards, business, render_boards
 from otelkit.ops.mixin.boards.model import MACROS, MOST_QUERIES, named, queries
+from otelkit.ops.mixin.boards.page import PATH as PAGE
 from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.model import GROUPS, HEALTH
 from otelkit.ops.mixin.parameters import Parameters, Slo
@@ -33,8 +34,9 @@ DATASOURCES = ROOT / "deploy/grafana/provisioning/datasources/stack.yaml"
 CATALOG = shop.catalog.metrics
 PARAMETERS = Parameters(slos=(Slo(name="availability", service="api", objective=0.999),))
 BOARDS = {board.name: board for board in boards(CATALOG, PARAMETERS)}
+FILES = render_boards(CATALOG, PARAMETERS)
 WRITTEN: dict[str, dict[str, Any]] = {
-    Path(path).stem: json.loads(text) for path, text in render_boards(CATALOG, PARAMETERS).items()
+    Path(path).stem: json.loads(text) for path, text in FILES.items() if path.endswith(".json")
 }
 QUERIES = [query for board in BOARDS.values() for query in queries(board)]
 PROMQL = [query for query in QUERIES if query.source == "prometheus"]
@@ -75,7 +77,7 @@ def test_what_links_and_people_call_a_board_is_its_own() -> None:
 
 
 def test_the_same_bytes_twice() -> None:
-    assert render_boards(CATALOG, PARAMETERS) == render_boards(CATALOG, PARAMETERS)
+    assert render_boards(CATALOG, PARAMETERS) == FILES
 
 
 @every_board
@@ -294,6 +296,23 @@ def test_a_large_catalogue_is_cut_off_where_a_board_is_full() -> None:
     assert made is not None
     assert MOST_QUERIES - 3 < len(list(queries(made))) <= MOST_QUERIES
     assert made.panels[0].title == "Shop number 0"
+
+
+def test_the_reference_has_every_panel_with_its_queries_and_counts_them() -> None:
+    text = FILES[PAGE]
+    anchors = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", text, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) == anchors
+    assert len(anchors) == len(BOARDS)
+    for board in BOARDS.values():
+        for panel in board.panels:
+            assert f"| {panel.title} |" in text
+            assert all(f"\n{target.query}\n" in text for target in panel.targets)
+    said = re.search(r"^\| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    assert said is not None
+    every, panels, asked, must, may, unproven = map(int, said.groups())
+    assert (every, asked) == (len(BOARDS), len(QUERIES))
+    assert must + may + unproven == panels
+    assert must > 100
 
 
 def addresses(board: dict[str, Any]) -> list[str]:
