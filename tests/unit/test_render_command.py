@@ -111,6 +111,29 @@ def test_a_catalogue_that_is_none_is_one_clear_line(
     assert not (own / "deploy").exists()
 
 
+def test_an_alert_of_a_catalogue_that_is_called_as_one_of_ours_is_one_clear_line(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "clashing.py").write_text(
+        "import otelkit\n"
+        "from otelkit.metrics import Stopped\n"
+        "catalog = otelkit.Catalog('clashing')\n"
+        "alert = Stopped(name='ServiceDown', for_='5m', runbook='Look.')\n"
+        "catalog.counter('clashing.orders', unit='{order}', description='Orders.', alert=alert)\n",
+        encoding="utf-8",
+    )
+    assert main(["render", "--catalog", "clashing:catalog"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("ServiceDown: otelkit has an alert of this name")
+    assert told.count("\n") == 1
+    assert not (own / "deploy").exists()
+
+
+def test_a_metric_of_two_catalogues_is_rendered_once(own: Path) -> None:
+    (own / "again.py").write_text(CATALOG, encoding="utf-8")
+    assert main(["render", "--catalog", "planted:catalog", "--catalog", "again:catalog"]) == 0
+
+
 def test_catalogues_are_imported_from_the_current_folder_and_send_nothing(own: Path) -> None:
     (own / "sending.py").write_text(
         "import threading, otelkit\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otelkit._stderr import say
-from otelkit.errors import ParametersError, QueryError, StackError
+from otelkit.errors import ParametersError, QueryError, SettingsError, StackError
 from otelkit.metrics import Catalog
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def main(options: argparse.Namespace) -> int:
     """Write or compare, and return the exit code, as told above."""
     try:
         inputs = _inputs(options)
-    except ParametersError as error:
-        print(error, file=sys.stderr)
+    except (ParametersError, SettingsError) as error:
+        print("\n".join(error.problems), file=sys.stderr)
         return _WRONG
     if options.observed:
         return _observe(options, inputs)
@@ -99,11 +99,13 @@ def _inputs(options: argparse.Namespace) -> Inputs:
 
     Raises:
         ParametersError: A catalogue or the parameters cannot be used.
+        SettingsError: An alert of a catalogue is called as one of otelkit's.
     """
     from otelkit.ops import mixin, render  # noqa: PLC0415  `otelkit --help` needs none of it
     from otelkit.ops.mixin import alertmanager  # noqa: PLC0415
 
-    catalog = tuple(metric for each in options.catalog for metric in _catalog(each).metrics)
+    # Two catalogues may hold the same metric, which is one.
+    catalog = tuple({metric.name: metric for each in options.catalog for metric in _catalog(each).metrics}.values())
     # What is committed with otelkit tells nobody, whatever secrets lie in a checkout to run its stack.
     secrets = options.out / alertmanager.SECRETS
     return mixin.Inputs(
