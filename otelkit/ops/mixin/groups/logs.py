@@ -182,7 +182,7 @@ ABSENT: Final = Alert(
         note="For services that `parameters.toml` names as expected: of what is absent nothing tells that it ever was.",
     ),
     absence=True,
-    drill="service-stopped",
+    undrilled="it takes a quarter of an hour of silence",
 )
 
 GROUP: Final = Group(
