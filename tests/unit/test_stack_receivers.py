@@ -38,9 +38,11 @@ def put(folder: Path, name: str, content: str = "https://example.org/hunter2\n")
     return file
 
 
-def copied(place: Path, *, secrets: Path | None = None, source: Path | None = None) -> list[str]:
+def copied(
+    place: Path, *, secrets: Path | None = None, source: Path | None = None, rendered: Path | None = None
+) -> list[str]:
     place.mkdir(exist_ok=True)
-    state = _choice.choose(Wanted(secrets=secrets, config=source), "native")
+    state = _choice.choose(Wanted(secrets=secrets, config=source, rendered=rendered), "native")
     return _files.copy(place, state, source or _assets.root())
 
 
@@ -134,6 +136,15 @@ def test_secrets_beside_an_own_configuration_are_found_and_what_it_says_itself_s
     assert on(place)["deadman"] == own
     assert on(place)["chat"]["slack_configs"][0]["channel"] == "#alerts"
     assert yaml.safe_load((place / alertmanager.CONFIGURATION).read_text())["route"]["group_wait"] == "1s"
+
+
+def test_secrets_beside_what_was_rendered_are_found(place: Path, tmp_path: Path) -> None:
+    rendered = ejected(tmp_path, Notify(channel="#alerts"))
+    (rendered / alertmanager.SECRETS).mkdir()
+    file = put(rendered / alertmanager.SECRETS, "slack-webhook-url")
+    file.chmod(0o604)
+    assert copied(place, rendered=rendered) == [f"{file} can be read by others: chmod 600 {file}"]
+    assert on(place)["chat"]["slack_configs"][0]["channel"] == "#alerts"
 
 
 @pytest.mark.parametrize("text", ["receivers: {", "receivers: 1\n", "", "receivers:\n- name: mine\n"])

@@ -21,7 +21,7 @@ _HOW_TO = "docs/how-to/notifications.md"
 
 
 def switch_on(place: Path, state: State, source: Path) -> list[str]:
-    """Switch on those whose secret is in the configuration, or in the folder that was named.
+    """Switch on those whose secret is in the configuration, in what was rendered, or in the folder that was named.
 
     What a receiver has in the file already stays. A file that cannot be read as Alertmanager's is left as it is:
     Alertmanager says why.
@@ -37,14 +37,14 @@ def switch_on(place: Path, state: State, source: Path) -> list[str]:
     Raises:
         StackError: A secret cannot be copied.
     """
-    folder = source / alertmanager.SECRETS
     own = place / alertmanager.SECRETS
+    folders = [Path(each) / alertmanager.SECRETS for each in (source, state.rendered) if each]
     if state.secrets is not None:
-        folder = Path(state.secrets)
+        folders.append(Path(state.secrets))
         own.mkdir(parents=True, exist_ok=True)
         for channel in alertmanager.ALL.values():
-            if (folder / channel.secret).is_file():
-                _copy(folder / channel.secret, own)
+            if (folders[-1] / channel.secret).is_file():
+                _copy(folders[-1] / channel.secret, own)
     document = _read(place / alertmanager.CONFIGURATION)
     ways = _read(place / alertmanager.RECEIVERS)
     before = _receivers(document)
@@ -53,7 +53,8 @@ def switch_on(place: Path, state: State, source: Path) -> list[str]:
         _write(place / alertmanager.CONFIGURATION, {**document, "receivers": after})
     named = sorted(set(alertmanager.secrets(_receivers({"receivers": after}))))
     lacking = [f"{file} is named in alertmanager.yaml, and is not there" for file in named if not _is_there(own, file)]
-    return [*alertmanager.doubts(folder), *_without_use(ways, own), *lacking]
+    doubts = [doubt for folder in folders for doubt in alertmanager.doubts(folder)]
+    return [*doubts, *_without_use(ways, own), *lacking]
 
 
 def nobody(place: Path) -> tuple[str, str] | None:
