@@ -38,6 +38,7 @@ FILES = render_boards(CATALOG, PARAMETERS)
 WRITTEN: dict[str, dict[str, Any]] = {
     Path(path).stem: json.loads(text) for path, text in FILES.items() if path.endswith(".json")
 }
+ALERTS = [alert for group in groups(PARAMETERS, CATALOG) for alert in group.alerts]
 QUERIES = [query for board in BOARDS.values() for query in queries(board)]
 PROMQL = [query for query in QUERIES if query.source == "prometheus"]
 LOGQL = [query for query in QUERIES if query.source == "loki"]
@@ -68,6 +69,13 @@ every_promql = pytest.mark.parametrize("query", PROMQL, ids=lambda query: f"{que
 def test_every_group_of_alerts_has_its_board() -> None:
     assert set(GROUPS.values()) <= set(BOARDS)
     assert list(WRITTEN) == list(BOARDS)
+
+
+def test_an_alert_of_services_leads_to_a_board_that_can_be_about_one() -> None:
+    of_services = {GROUPS[alert.group] for alert in ALERTS if "$service" in alert.expr}
+    assert of_services >= {"red", "database", "worker", "slo", "pipeline", "issues"}
+    for name in of_services:
+        assert [variable.name for variable in BOARDS[name].variables][:3] == ["ns", "env", "svc"], name
 
 
 def test_what_links_and_people_call_a_board_is_its_own() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from otelkit.ops.mixin.boards._parts import RATE, threshold, to
+from otelkit.ops.mixin.boards._parts import CHOICE, CHOSEN, RATE, SERVED, threshold, to
 from otelkit.ops.mixin.boards.model import Board, Column, Panel, Target
-from otelkit.ops.mixin.model import HEALTH
 
 _SIGNAL: Final = "{{signal}}"
 _STACK: Final = to("stack", "Stack")
@@ -35,7 +34,7 @@ _SYMPTOMS = (
         targets=(
             Target(
                 query="sum by (service_name, otelkit_signal, otelkit_reason) "
-                f"(increase(otelkit_telemetry_dropped_total{RATE})) > 0",
+                f"(increase(otelkit_telemetry_dropped_total{{{CHOSEN}}}{RATE})) > 0",
                 legend="{{service_name}} {{otelkit_signal}} {{otelkit_reason}}",
             ),
         ),
@@ -58,8 +57,8 @@ _SYMPTOMS = (
         targets=(
             Target(
                 query="sum by (service_name) (rate(traces_span_metrics_calls_total"
-                f'{{span_kind="SPAN_KIND_SERVER", http_route!~"{HEALTH}"}}{RATE})) / sum by (service_name) '
-                f'(rate(http_server_request_duration_seconds_count{{service_name!="", http_route!~"{HEALTH}"}}{RATE}))',
+                f'{{{SERVED}, span_kind="SPAN_KIND_SERVER"}}{RATE})) / sum by (service_name) '
+                f"(rate(http_server_request_duration_seconds_count{{{SERVED}}}{RATE}))",
                 legend="{{service_name}}",
             ),
         ),
@@ -72,7 +71,8 @@ _SYMPTOMS = (
         unit="short",
         targets=(
             Target(
-                query="min by (service_name, otelkit_integration, otelkit_verdict) (otelkit_integration_status)",
+                query="min by (service_name, otelkit_integration, otelkit_verdict) "
+                f"(otelkit_integration_status{{{CHOSEN}}})",
                 legend="Works",
                 instant=True,
             ),
@@ -129,7 +129,7 @@ _TRAFFIC = (
         targets=(
             Target(
                 query="histogram_quantile(0.95, sum by (service_name, otel_component_type, le) "
-                f'(rate(otel_sdk_exporter_operation_duration_seconds_bucket{{service_name!=""}}{RATE})))',
+                f"(rate(otel_sdk_exporter_operation_duration_seconds_bucket{{{CHOSEN}}}{RATE})))",
                 legend="{{service_name}} {{otel_component_type}}",
             ),
         ),
@@ -142,7 +142,7 @@ _TRAFFIC = (
         unit="short",
         targets=(
             Target(
-                query="sum by (service_name, otelkit_signal) (otelkit_telemetry_pending)",
+                query=f"sum by (service_name, otelkit_signal) (otelkit_telemetry_pending{{{CHOSEN}}})",
                 legend="{{service_name}} {{otelkit_signal}}",
             ),
         ),
@@ -166,7 +166,7 @@ _RESOURCES = (
         unit="short",
         targets=(
             Target(
-                query='count by (service_name, __name__) ({otel_metric_overflow="true"})',
+                query=f'count by (service_name, __name__) ({{{CHOSEN}, otel_metric_overflow="true"}})',
                 legend="Processes",
                 instant=True,
             ),
@@ -202,4 +202,5 @@ BOARD: Final = Board(
     title="Pipeline",
     question="Is the telemetry complete, and if not, where is it lost?",
     rows={"Symptoms": _SYMPTOMS, "Traffic": _TRAFFIC, "Resources": _RESOURCES},
+    variables=CHOICE,
 )

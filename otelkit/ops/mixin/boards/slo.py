@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otelkit.ops.mixin.boards._parts import to
+from otelkit.ops.mixin.boards._parts import CHOICE, CHOSEN, to
 from otelkit.ops.mixin.boards.model import Board, Panel, Target
 
 _SLO: Final = "{{slo}}"
@@ -21,7 +21,7 @@ BOARD: Final = Board(
                 title="Objective",
                 about="Share of good events that was promised: what everything below is measured against.",
                 unit="percentunit",
-                targets=(Target(query="slo:objective:ratio", legend=_SLO),),
+                targets=(Target(query=f"slo:objective:ratio{{{CHOSEN}}}", legend=_SLO),),
                 link=to("alerts", "Alerts"),
                 kind="stat",
                 width=8,
@@ -31,7 +31,7 @@ BOARD: Final = Board(
                 about="Share of the failures that the objective allows in its period that are still left. Below 0 "
                 "the promise is broken: reliability first, features later.",
                 unit="percentunit",
-                targets=(Target(query="slo:error_budget_remaining:ratio", legend=_SLO),),
+                targets=(Target(query=f"slo:error_budget_remaining:ratio{{{CHOSEN}}}", legend=_SLO),),
                 link=_REQUESTS,
                 kind="gauge",
                 width=8,
@@ -42,7 +42,7 @@ BOARD: Final = Board(
                 title="Bad events in a day",
                 about="How many requests broke the objective in the last 24 hours: as many annoyed users.",
                 unit="short",
-                targets=(Target(query="sum by (slo) (slo:bad_events:increase1d)", legend=_SLO),),
+                targets=(Target(query=f"sum by (slo) (slo:bad_events:increase1d{{{CHOSEN}}})", legend=_SLO),),
                 link=to("issues", "Issues"),
                 kind="stat",
                 width=8,
@@ -56,7 +56,8 @@ BOARD: Final = Board(
                 unit="short",
                 targets=tuple(
                     Target(
-                        query=f"slo:sli_error:ratio_rate{window} / on (slo) group_left () (1 - slo:objective:ratio)",
+                        query=f"slo:sli_error:ratio_rate{window}{{{CHOSEN}}} / "
+                        "on (slo) group_left () (1 - slo:objective:ratio)",
                         legend=f"{_SLO} {window}",
                     )
                     for window in _WINDOWS
@@ -69,8 +70,8 @@ BOARD: Final = Board(
                 about="Share of good events in five minutes: what users have right now.",
                 unit="percentunit",
                 targets=(
-                    Target(query="1 - slo:sli_error:ratio_rate5m", legend=_SLO),
-                    Target(query="slo:objective:ratio", legend=f"{_SLO} promised"),
+                    Target(query=f"1 - slo:sli_error:ratio_rate5m{{{CHOSEN}}}", legend=_SLO),
+                    Target(query=f"slo:objective:ratio{{{CHOSEN}}}", legend=f"{_SLO} promised"),
                 ),
                 link=_REQUESTS,
                 width=12,
@@ -83,7 +84,7 @@ BOARD: Final = Board(
                 title="Events",
                 about="Requests that count for the objective, each second. Of few, one failure is a large share.",
                 unit="reqps",
-                targets=(Target(query="sum by (slo) (slo:events:rate5m)", legend=_SLO),),
+                targets=(Target(query=f"sum by (slo) (slo:events:rate5m{{{CHOSEN}}})", legend=_SLO),),
                 link=_REQUESTS,
                 width=12,
             ),
@@ -91,11 +92,12 @@ BOARD: Final = Board(
                 title="Bad events",
                 about="Requests that broke the objective, each second. A peak is an incident; a floor is a bug.",
                 unit="reqps",
-                targets=(Target(query="sum by (slo) (slo:bad_events:rate5m)", legend=_SLO),),
+                targets=(Target(query=f"sum by (slo) (slo:bad_events:rate5m{{{CHOSEN}}})", legend=_SLO),),
                 link=to("issues", "Issues"),
                 width=12,
             ),
         ),
     },
+    variables=CHOICE,
     range="now-24h",
 )
