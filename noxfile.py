@@ -256,7 +256,8 @@ def mutation(session: nox.Session) -> None:
     """Spoil every alert, one thing at a time, and fail where no case notices; `-- http HighLatency` chooses."""
     install(session, f"{built_wheel(session)}[all]", *group("test"))
     leave_checkout(session)
-    session.run("python", "-m", "rules.mutation", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
+    folders = os.pathsep.join(str(ROOT / name) for name in ("tests", "examples"))
+    session.run("python", "-m", "rules.mutation", *session.posargs, env={"PYTHONPATH": folders})
 
 
 @nox.session(requires=["wheel"])

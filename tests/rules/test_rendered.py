@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from otelkit._catalog import STOCK
+from otelkit.ops.mixin._metrics_page import query
 from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.parameters import Parameters, Service, Slo
 from otelkit.ops.mixin.rules import render_rules
@@ -58,6 +62,16 @@ def test_promtool_finds_nothing_wrong_with_any_file(parameters: Parameters, tmp_
     for words in checks:
         done = run(words, folder=tmp_path)
         assert done.returncode == 0, done.tail()
+
+
+def test_every_query_of_a_runbook_and_of_the_reference_can_be_read(tmp_path: Path) -> None:
+    looks = [look.query for alert in ALERTS.values() for look in alert.runbook.looks if look.source == "prometheus"]
+    metrics = [query(metric) for metric in (*(stock.metric for stock in STOCK), *shop.catalog.metrics)]
+    asked = [re.sub(r"<(\w+)>", r"\1", text) for text in (*looks, *metrics)]
+    rules = [{"record": f"read:query:number{number}", "expr": text} for number, text in enumerate(asked)]
+    (tmp_path / "queries.yaml").write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    done = run([promtool(), "check", "rules", tmp_path / "queries.yaml"], folder=tmp_path)
+    assert done.returncode == 0, done.tail()
 
 
 def test_cases_are_told_apart_by_what_they_say() -> None:

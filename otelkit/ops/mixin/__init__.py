@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from otelkit.ops.mixin._metrics_page import PATH as METRICS
+from otelkit.ops.mixin._metrics_page import render_metrics
 from otelkit.ops.mixin._template import render_parameters
 from otelkit.ops.mixin.alertmanager import render_alertmanager
-from otelkit.ops.mixin.boards import render_boards
+from otelkit.ops.mixin.boards import boards, render_boards
 from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.pages import render_pages
 from otelkit.ops.mixin.parameters import Parameters
@@ -67,5 +69,6 @@ def render(inputs: Inputs) -> dict[str, str]:
     files |= render_alertmanager(inputs.parameters, every, inputs.receivers)
     files |= render_boards(inputs.catalog, inputs.parameters)
     files |= render_pages(every, inputs.parameters)
+    files[METRICS] = render_metrics(every, boards(inputs.catalog, inputs.parameters), inputs.catalog)
     files["deploy/parameters.toml"] = render_parameters(groups(Parameters(), inputs.catalog))
     return {path: text for path, text in files.items() if text}

@@ -95,7 +95,8 @@ class Page:
 def render_pages(groups: Sequence[Group], parameters: Parameters) -> dict[str, str]:
     """Write the runbooks, their index and the reference of alerts, by path; the same bytes for the same arguments."""
     pages = list(_pages(groups))
-    files = {f"docs/runbooks/{page.name}.md": _runbook(page, parameters) for page in pages}
+    known = [page.name for page in pages]
+    files = {f"docs/runbooks/{page.name}.md": _runbook(page, known, parameters) for page in pages}
     files["docs/runbooks/README.md"] = _index(pages)
     files["docs/reference/alerts.md"] = _reference(pages, groups, parameters)
     return files
@@ -119,8 +120,12 @@ def _pages(groups: Iterable[Group]) -> Iterator[Page]:
 # -- a runbook ---------------------------------------------------------------------------------------------------------
 
 
-def _runbook(page: Page, parameters: Parameters) -> str:
+def _runbook(page: Page, known: Sequence[str], parameters: Parameters) -> str:
     alert, runbook = page.alert, page.alert.runbook
+
+    def linked(text: str) -> str:
+        return _linked(text, [name for name in known if name != page.name])
+
     on_call = f"[when you are on call]({_DOCS}/how-to/on-call.md)"
     parts = [
         _EDIT.format(source=_OWN if page.group.name == "business" else f"{_DECLARED}/{page.group.name}.py"),
@@ -132,15 +137,27 @@ def _runbook(page: Page, parameters: Parameters) -> str:
         *_looks(runbook.looks),
     ]
     if runbook.causes:
-        parts += ["## Likely causes\n", *(_cause(number, cause) for number, cause in enumerate(runbook.causes, 1))]
+        causes = (_cause(number, cause) for number, cause in enumerate(runbook.causes, 1))
+        parts += ["## Likely causes\n", *map(linked, causes)]
     if runbook.note:
-        parts.append(f"## {'Good to know' if runbook.causes else 'What its owners say'}\n\n{runbook.note}\n")
-    parts.append(f"## Tell\n\n{runbook.tell}\n")
+        parts.append(f"## {'Good to know' if runbook.causes else 'What its owners say'}\n\n{linked(runbook.note)}\n")
+    parts.append(f"## Tell\n\n{linked(runbook.tell)}\n")
     parts += ["## When it fires\n", *_firing(page, parameters)]
     parts += ["## Silence it, tune it, switch it off\n", *_tuning(page, parameters)]
     reference = f"[All that is known of it](../reference/alerts.md#{_anchor(page.name)})."
     parts += ["## How it is proven\n", f"{_proof(page)} {reference}\n"]
     return "\n".join(parts)
+
+
+def _linked(text: str, alerts: Sequence[str]) -> str:
+    """Make a link of each alert that a text names; what stands in code is left alone, but for a name by itself."""
+    name = "|".join(sorted(alerts, key=len, reverse=True))
+    return re.sub(rf"`({name})`|`[^`]*`|\b({name})\b", _to_runbook, text)
+
+
+def _to_runbook(found: re.Match[str]) -> str:
+    name = found[1] or found[2]
+    return f"[{name}]({name}.md)" if name else found[0]
 
 
 def _looks(looks: Sequence[Look]) -> Iterator[str]:
@@ -186,16 +203,22 @@ def _conditions(page: Page, parameters: Parameters) -> Iterator[str]:
         yield "A lack of data makes it fire: nobody is told of it while CollectorDown fires."
     if alert.late:
         yield f"Until the first fault there is no series of this name: {codes(alert.late)}."
-    for seconds, why in dict.fromkeys(each.budget for each in page.alerts if each.budget):
-        yield f"From the fault to the page it may take {_amount(seconds, 'seconds')}, not two minutes: {why}"
+    budgets: dict[str, list[str]] = {}
+    for seconds, why in (each.budget for each in page.alerts if each.budget):
+        budgets.setdefault(why, []).append(_amount(seconds, "seconds"))
+    for why, times in budgets.items():
+        it_may = f"From the fault to the page it may take {' or '.join(times)}, not two minutes"
+        yield f"{it_may}: {_stopped(why, capital=False)}"
 
 
 def _how_long(alert: Alert, *, several: bool) -> str:
     which = f"{alert.severity.capitalize()}, {_labels(alert.labels)}: when" if several else "When"
     if alert.lasting == "0s":
         return f"{which} this is true, at the first evaluation; there is one each {_spaced(INTERVAL)}:"
-    goes_on = f", and {_spaced(KEPT_FIRING)} longer: one good sample does not end it" if lasts_on(alert) else ""
-    return f"{which} this has been true for {_spaced(alert.lasting)}{goes_on}:"
+    after = (
+        f" (and until {_spaced(KEPT_FIRING)} after, so that one good sample does not end it)" if lasts_on(alert) else ""
+    )
+    return f"{which} this has been true for {_spaced(alert.lasting)}{after}:"
 
 
 def _rules(alert: Alert, parameters: Parameters) -> Iterator[tuple[str, str]]:
@@ -232,11 +255,11 @@ def _tuning(page: Page, parameters: Parameters) -> Iterator[str]:
             lines += ["[service.NAME]", *(_chosen(each, parameters) for each in page.thresholds), ""]
         if "route" in names(page.alert.expr):
             lines += ['[service.NAME.route."/path"]', *(_chosen(each, parameters) for each in page.thresholds), ""]
-    services = "; in `[service.NAME]` for one service" if of_service else ""
+    services = ", in `[service.NAME]` for one service" if of_service else ""
     if page.thresholds:
-        yield "For good, in the file of parameters that `otelkit render --parameters` is given:\n"
+        yield "For good, in the parameters (`otelkit render --parameters FILE`):\n"
         yield "```toml\n" + "\n".join(lines).rstrip() + "\n```\n"
-    yield f'`disable = ["{page.name}"]` switches it off: at the top of that file for all{services}.\n'
+    yield f'`disable = ["{page.name}"]` in the parameters switches it off: at the top for all{services}.\n'
 
 
 def _chosen(threshold: Threshold, parameters: Parameters) -> str:
@@ -421,9 +444,9 @@ def _capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _stopped(text: str) -> str:
-    """End with a full stop, and begin with a capital."""
-    return f"{_capital(text)}{'' if text.endswith(('.', '!', '?')) else '.'}"
+def _stopped(text: str, *, capital: bool = True) -> str:
+    """End with a full stop, and begin with a capital where that is wanted."""
+    return f"{_capital(text) if capital else text}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def _indented(text: str) -> str:
