@@ -70,6 +70,7 @@ def test_a_file_that_somebody_wrote_stays_and_is_named(own: Path, capsys: pytest
 def test_parameters_are_those_of_the_folder_or_those_named(own: Path) -> None:
     (own / "tight.toml").write_text('[thresholds]\nerror_crit = "1%"\n', encoding="utf-8")
     assert main(["render", "--parameters", "tight.toml"]) == 0
+    assert not (own / "deploy/parameters.toml").exists()
     assert "> 0.01" in (own / RULES).read_text(encoding="utf-8")
     (own / "deploy/parameters.toml").write_text('[thresholds]\nerror_crit = "2%"\n', encoding="utf-8")
     assert main(["render"]) == 0

@@ -75,8 +75,11 @@ def main(options: argparse.Namespace) -> int:
         return _observe(options, inputs)
     from otelkit.ops import render  # noqa: PLC0415  `otelkit --help` needs none of it
 
+    files = render.generated(options.out, inputs)
+    if options.parameters is not None:
+        files.pop(render.PARAMETERS)  # what is offered there was taken elsewhere
     try:
-        changes = render.differences(options.out, render.generated(options.out, inputs))
+        changes = render.differences(options.out, files)
     except FileExistsError as error:
         print(f"not generated, and in the way: {error}; move them, or name another folder: --out", file=sys.stderr)
         return _DIFFERS
