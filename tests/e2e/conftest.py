@@ -27,7 +27,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
         lanes.skipped(LANE, absent)
         pytest.skip(f"e2e: {absent}")
     # Not a shorter STACK_SERVICE_GRAPH_WAIT: the two ends of a call are sent by two processes, up to 5 s apart.
-    soon = {"STACK_SPAN_METRICS_INTERVAL": "1s"}
+    soon = {"STACK_SPAN_METRICS_INTERVAL": "1s", "STACK_RULE_INTERVAL": "1s"}
     with stack.Stack(tmp_path_factory.mktemp("stack"), variables=soon) as started:
         lanes.ran(LANE)
         yield started
