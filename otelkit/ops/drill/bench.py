@@ -156,6 +156,8 @@ class Bench:
         """What `otelkit render` writes for this bench."""
         self.heard = receiver.heard
         """What was told, by whom and when."""
+        self._receiver = receiver
+        self._refused: dict[str, str] = {}
         self._folder = folder
         self._running = running
         self._shop = shop
@@ -217,6 +219,15 @@ class Bench:
         """Turn it off."""
         self._faults.pop(name, None)
         self._tell_faults()
+
+    def refuse(self, receiver: str) -> None:
+        """Refuse what one of the receivers is told, as where its secret was changed."""
+        self._refused.setdefault(receiver, self._receiver.secrets[receiver])
+        self._receiver.secrets[receiver] = ""
+
+    def accept(self, receiver: str) -> None:
+        """Take it again."""
+        self._receiver.secrets[receiver] = self._refused.pop(receiver)
 
     def burst(self) -> None:
         """Make the emitter log more at once than its queue holds."""

@@ -167,7 +167,8 @@ class Alert:
         drill: The drill that makes it fire; empty where `undrilled` says why there is none.
         undrilled: Why not.
         unproven: Why nothing it selects can exist in the tests; empty where it does.
-        late: Series that are born with the first fault: nothing of that name exists while all is well.
+        late: What is born with the first fault, each a name, matchers, or both as PromQL writes them: nothing that it
+            selects exists while all is well.
         budget: Seconds from fault to notification that it may take, where 120 are not enough, and why; a critical one.
         absence: Whether a lack of pushed data makes it fire. Nobody is told of it while the Collector is down.
     """
