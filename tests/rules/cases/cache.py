@@ -130,6 +130,12 @@ CASES = (
         series=_cache("0+8x120", "0+3.25x120", "0+30x120"),
         at="14m",
     ),
+    Case(
+        alert="CacheHitRateLow",
+        says="84 % hit, while as much is stored",
+        series=_cache("0+19x120", "0+3.5x120", "0+22.5x120"),
+        at="14m",
+    ),
     Case(alert="CacheHitRateLow", says="nobody asks", series=_cache("800x120", "800x120"), at="14m"),
     Case(
         alert="CacheHitRateLow",

@@ -10,7 +10,7 @@ from typing import Final
 
 from otelkit.ops.mixin.model import Alert, Cause, Group, Look, Recording, Runbook, Threshold
 
-_GETS = 'cache_requests_total{cache_operation="get", service_name!=""'
+_GETS = 'cache_requests_total{cache_operation="get", service_name!=""}'
 _GETS_OF = 'cache_requests_total{cache_operation="get", $service}'
 _HITS = "service_cache:cache_hits:ratio_rate5m"
 _COMMANDS = "db_client_operation_duration_seconds_count"
@@ -18,8 +18,8 @@ _COMMANDS = "db_client_operation_duration_seconds_count"
 RECORDINGS: Final = (
     Recording(
         name=_HITS,
-        expr=f'sum by ($S, cache_name) (rate({_GETS}, cache_result="hit"}}[5m]))\n'
-        f"/ (sum by ($S, cache_name) (rate({_GETS}}}[5m])) > 0)",
+        expr='sum by ($S, cache_name) (rate(cache_requests_total{cache_result="hit", service_name!=""}[5m]))\n'
+        f"/ (sum by ($S, cache_name) (rate({_GETS}[5m])) > 0)",
     ),
 )
 
@@ -47,13 +47,18 @@ REDIS_DOWN = Alert(
         causes=(
             Cause(
                 what="The server was killed for its memory, or crashed.",
-                sign="`journalctl -k | grep -i oom`; the end of `/var/log/redis/redis-server.log`.",
+                sign="`journalctl -k | grep -i oom`; the last lines of its own log.",
                 fix="`systemctl restart redis-server`. Then set `maxmemory` below what the machine has.",
             ),
             Cause(
                 what="It hangs: a slow script, `KEYS`, a save on a slow disk.",
                 sign="`redis-cli ping` does not answer, its process uses one core.",
                 fix="`redis-cli script kill`; if that hangs too, restart.",
+            ),
+            Cause(
+                what="All its connections are taken: the exporter is refused like everybody.",
+                sign="The exporter's log, and those of services, say `max number of clients reached`.",
+                fix="Restart the service that holds most; see the runbook of RedisRejectingConnections.",
             ),
             Cause(
                 what="Its password, address or certificate changed.",
@@ -161,8 +166,9 @@ REDIS_REJECTING_CONNECTIONS = Alert(
             ),
         ),
         tell="The owners of the service that holds most.",
+        note="While not one connection is left, the exporter gets none either: that is RedisDown, and this follows.",
     ),
-    undrilled="`redis-full` fills its memory; its connections run out in other drills' services, too",
+    undrilled="would take the connections of what drills; its cases cover both sides",
 )
 
 REDIS_EVICTING = Alert(
@@ -220,7 +226,7 @@ CACHE_HIT_RATE_LOW = Alert(
             default=1,
             unit="per_second",
             about="gets a second below which the share of hits tells nothing",
-            observed=f"max by ($S) (sum by ($S, cache_name) (rate({_GETS}}}[5m])))",
+            observed=f"max by ($S) (sum by ($S, cache_name) (rate({_GETS}[5m])))",
             crossed="guard",
         ),
     ),

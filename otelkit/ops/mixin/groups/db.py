@@ -315,8 +315,8 @@ SLOW_QUERIES = Alert(
         ),
     ),
     feels="Pages that need this statement are slow.",
-    summary="{{ $labels.db_operation_name }} {{ $labels.db_collection_name }} of {{ $labels.service_name }} takes "
-    "{{ $value | humanizeDuration }} on average",
+    summary="{{ $labels.db_operation_name }}{{ with $labels.db_collection_name }} {{ . }}{{ end }} of "
+    "{{ $labels.service_name }} takes {{ $value | humanizeDuration }} on average",
     runbook=Runbook(
         looks=(
             Look(
