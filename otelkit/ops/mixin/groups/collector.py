@@ -181,7 +181,7 @@ DROPPING: Final = Alert(
     expr="sum by (instance, exporter, signal, reason) (collector_signal:lost_items:increase5m) > 0",
     feels="Telemetry is lost: traces, metrics or logs of these minutes will have gaps that never close.",
     summary="The Collector at {{ $labels.instance }} could not hand {{ $labels.signal }} to {{ $labels.exporter }}: "
-    "{{ $value | humanize }} in five minutes ({{ $labels.reason }})",
+    '{{ $value | printf "%.0f" }} in five minutes ({{ $labels.reason }})',
     runbook=Runbook(
         looks=(
             Look(

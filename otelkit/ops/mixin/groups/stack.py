@@ -449,7 +449,8 @@ def _discarding(store: str, counter: str, what: str, *, drill: str = "", undrill
         severity="warning",
         expr=f"sum by (job, reason) ({grown(counter)}) > 0",
         feels=f"Single {what} are missing; they are never stored.",
-        summary=f"{store} throws {what} away: {{{{ $value | humanize }}}} in five minutes, {{{{ $labels.reason }}}}",
+        summary=f'{store} throws {what} away: {{{{ $value | printf "%.0f" }}}} in five minutes, '
+        "{{ $labels.reason }}",
         runbook=Runbook(
             looks=(
                 Look(says="how many, and why", query=f"sum by (reason) ({counter})"),

@@ -56,8 +56,8 @@ DROPPED: Final = Alert(
     severity="warning",
     expr=f"sum by ($S, otelkit_signal, otelkit_reason) ({grown('otelkit_telemetry_dropped_total{$service}')}) > 0",
     feels="Traces, metrics or logs of the service have gaps. Its users notice nothing.",
-    summary="{{ $labels.service_name }} dropped {{ $value | humanize }} of its {{ $labels.otelkit_signal }} in five "
-    "minutes: {{ $labels.otelkit_reason }}",
+    summary='{{ $labels.service_name }} dropped {{ $value | printf "%.0f" }} of its {{ $labels.otelkit_signal }} in '
+    "five minutes: {{ $labels.otelkit_reason }}",
     runbook=Runbook(
         looks=(
             _WHY,
@@ -110,7 +110,7 @@ SDK_DROPPING: Final = Alert(
     + "\nor ".join(grown(f'{name}{{error_type!="", $service}}') for name in _OF_SDKS)
     + "\n) > 0",
     feels="Traces, metrics or logs of the service have gaps. Its users notice nothing.",
-    summary="{{ $labels.service_name }} lost {{ $value | humanize }} items in five minutes in its "
+    summary='{{ $labels.service_name }} lost {{ $value | printf "%.0f" }} items in five minutes in its '
     "{{ $labels.otel_component_type }}: {{ $labels.error_type }}",
     runbook=Runbook(
         looks=(
