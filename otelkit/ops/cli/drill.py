@@ -59,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
     try:
         outcomes = _run(chosen, options)
     except StackError as error:
-        say(f"drill: {error}")
+        print(error, file=sys.stderr)
         return _WRONG
     except KeyboardInterrupt as interrupt:
         print("interrupted; what was broken is mended, and everything that was started has been ended", file=sys.stderr)
@@ -100,18 +100,26 @@ def _run(chosen: Sequence[Drill], options: argparse.Namespace) -> list[Outcome]:
     from otelkit.ops import drill  # noqa: PLC0415  what it needs is loaded by the command that needs it
 
     outcomes: dict[str, Outcome] = {}
-    for with_shop in (False, True):
+    for with_shop in (True, False):
         drills = [each for each in chosen if each.shop is with_shop]
         if not drills:
             continue
-        with tempfile.TemporaryDirectory(prefix="otelkit-drill-") as folder:
-            shop = options.shop if with_shop else None
-            with drill.bench(Path(folder), shop=shop, programs=options.programs, tell=print) as bench:
-                for each in drills:
-                    print(f"\n{each.name}: {each.about}")
-                    outcomes[each.name] = outcome = drill.run(each, bench, tell=print)
-                    for problem in outcome.problems:
-                        print(f"  FAILED: {problem}")
-                    if not outcome.problems:
-                        print(f"  proved: {each.alert} fired, was told, and resolved")
+        shop = options.shop.resolve() if with_shop else None
+        with (
+            tempfile.TemporaryDirectory(prefix="otelkit-drill-") as folder,
+            drill.bench(Path(folder), shop=shop, programs=options.programs, tell=_tell) as bench,
+        ):
+            outcomes |= {each.drill.name: each for each in drill.run(drills, bench, tell=_tell, ended=_ended)}
     return [outcomes[each.name] for each in chosen]
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _ended(outcome: Outcome) -> None:
+    name = outcome.drill.name
+    for problem in outcome.problems:
+        _tell(f"FAILED  {name}: {problem}")
+    if not outcome.problems:
+        _tell(f"proved  {name}: {outcome.drill.alert}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otelkit.errors import QueryError
+from otelkit.ops._words import some
 from otelkit.ops.drill._drills import DRILLS, Drill
 from otelkit.ops.drill._follow import Followed, Follower
 from otelkit.ops.drill._table import page
@@ -23,7 +24,7 @@ from otelkit.ops.query import wait_for
 from otelkit.ops.query.lgtm import Lgtm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from otelkit.ops.drill._follow import Stage
     from otelkit.ops.drill.bench import Bench
@@ -69,109 +70,177 @@ def _declared() -> tuple[Alert, ...]:
     return tuple(alert for group in groups(inputs.parameters, inputs.catalog) for alert in group.alerts)
 
 
-def run(drill: Drill, bench: Bench, *, tell: Callable[[str], object]) -> Outcome:
-    """Break, follow, mend, follow. The fault is removed however this ends.
+def run(
+    drills: Iterable[Drill], bench: Bench, *, tell: Callable[[str], object], ended: Callable[[Outcome], object]
+) -> list[Outcome]:
+    """Break, follow, mend, follow: one drill after the other. A fault is removed however this ends.
 
     Args:
-        drill: What to do.
+        drills: What to do, in this order.
         bench: Where; nothing is wrong there yet.
         tell: Called with each line of the timeline.
+        ended: Called with what came of each, once that is decided; of those that linger, last.
     """
-    tell("waiting until nothing fires")
-    outcome = Outcome(drill=drill)
-    _rest(drill, bench, outcome)
-    if not outcome.problems:
-        prove = _by_silence if drill.alert == "Watchdog" else _by_alert
-        prove(drill, bench, outcome, tell)
-    return outcome
+    course = _Course(bench, tell)
+    outcomes = []
+    for drill in drills:
+        tell(f"\n{drill.name}: {drill.about}")
+        outcomes.append(outcome := course.run(drill))
+        if not course.lingers(outcome):
+            ended(outcome)
+    for outcome in course.finish():
+        ended(outcome)
+    return outcomes
 
 
-def _rest(drill: Drill, bench: Bench, outcome: Outcome) -> None:
-    """Wait until all rules were evaluated, the Watchdog is heard, and nothing else that the drill proves is up."""
-    names = set(alerts(drill)) - {"Watchdog"}
-    watched = Follower({*names, "Watchdog"}, endpoints=bench.endpoints, heard=bench.heard, tell=lambda *_: None)
-    deadline = time.monotonic() + _QUIET
-    while True:
-        up = watched.look()
-        if "told" in watched.alerts["Watchdog"].seconds and not up & names:
-            return
-        if time.monotonic() > deadline:
-            missing = "the Watchdog is not told" if not up & names else f"{', '.join(sorted(up & names))} fires"
-            outcome.problems.append(f"before the fault, for {_QUIET:g} s: {missing}")
-            return
-        time.sleep(_PAUSE)
+@dataclass(frozen=True, kw_only=True)
+class _Lingering:
+    """An alert whose fault is gone, and that looks back for minutes: it is followed beside the next drills."""
+
+    outcome: Outcome
+    follower: Follower
+    deadline: float
 
 
-def _by_alert(drill: Drill, bench: Bench, outcome: Outcome, tell: Callable[[str], object]) -> None:
-    names = alerts(drill)
+class _Course:
+    """Runs drills on a bench.
 
-    def told(name: str, stage: Stage, seconds: float) -> None:
-        tell(f"{seconds:7.1f} s  {name} {stage}")
+    Args:
+        bench: Where.
+        tell: Called with each line of the timeline.
+    """
 
-    breaks, mends = drill.acts
-    tell(f"    0.0 s  {drill.about}")
-    follower = Follower(names, endpoints=bench.endpoints, heard=bench.heard, tell=told)
-    outcome.followed = follower.alerts
-    try:
-        breaks(bench)
-        if follower.until(drill.alert, "told", drill.within):
-            _open_runbook(drill, bench, outcome, tell)
-        else:
-            reached = ", ".join(follower.alerts[drill.alert].seconds) or "nothing"
-            outcome.problems.append(f"{drill.alert} was not told within {drill.within:g} s; it reached: {reached}")
-    finally:
-        mends(bench)
-    follower.removed()
-    tell("    0.0 s  mended")
-    if not outcome.problems and not follower.until(drill.alert, "told resolved", drill.back):
-        outcome.problems.append(f"nobody was told within {drill.back:g} s that {drill.alert} is resolved")
+    def __init__(self, bench: Bench, tell: Callable[[str], object]) -> None:
+        self._bench = bench
+        self._tell = tell
+        self._lingering: list[_Lingering] = []
 
+    def run(self, drill: Drill) -> Outcome:
+        """Run one, up to the end of an alert that does not linger."""
+        outcome = Outcome(drill=drill)
+        self._rest(outcome)
+        if not outcome.problems:
+            (self._by_silence if drill.alert == "Watchdog" else self._by_alert)(outcome)
+        return outcome
 
-def _by_silence(drill: Drill, bench: Bench, outcome: Outcome, tell: Callable[[str], object]) -> None:
-    """Where Prometheus or Alertmanager is away, who hears the Watchdog no more is the one to tell."""
-    breaks, mends = drill.acts
-    tell(f"    0.0 s  {drill.about}")
-    began = time.monotonic()
-    try:
-        breaks(bench)
-        heard = began
-        while time.monotonic() - heard < _SILENT:
-            heard = max([heard, *(each.at for each in bench.heard() if "Watchdog" in each.alerts)])
-            if time.monotonic() - began > drill.within:
-                outcome.problems.append(f"the dead man's switch still heard the Watchdog after {drill.within:g} s")
-                return
+    def lingers(self, outcome: Outcome) -> bool:
+        """Tell whether it is not yet decided what comes of a drill."""
+        return any(each.outcome is outcome for each in self._lingering)
+
+    def finish(self) -> Iterator[Outcome]:
+        """Follow those that linger to their ends."""
+        while self._lingering:
+            each = self._lingering.pop(0)
+            self._resolved(each.outcome, each.follower, each.deadline)
+            yield each.outcome
+
+    def _follower(self, names: Iterable[str], tell: Callable[[str, Stage, float], object]) -> Follower:
+        return Follower(names, endpoints=self._bench.endpoints, heard=self._bench.heard, tell=tell)
+
+    def _until(self, done: Callable[[], object], deadline: float) -> bool:
+        """Wait, and look at those that linger meanwhile; False where time is up."""
+        while not done():
+            if time.monotonic() > deadline:
+                return False
+            for each in self._lingering:
+                each.follower.look()
             time.sleep(_PAUSE)
-        outcome.silent = time.monotonic() - began
-        tell(f"{outcome.silent:7.1f} s  the dead man's switch has heard nothing for {_SILENT:g} s: it reports")
-    finally:
-        mends(bench)
-    mended = time.monotonic()
-    tell("    0.0 s  mended")
-    follower = Follower(["Watchdog"], endpoints=bench.endpoints, heard=bench.heard, tell=lambda *_: None)
-    if follower.until("Watchdog", "told", drill.back):
-        outcome.heard_again = time.monotonic() - mended
-        tell(f"{outcome.heard_again:7.1f} s  the dead man's switch hears the Watchdog again")
-    else:
-        outcome.problems.append(f"the Watchdog was not heard again within {drill.back:g} s")
+        return True
 
+    def _rest(self, outcome: Outcome) -> None:
+        """Wait until the Watchdog was told, and nothing else that the drill proves is up."""
+        names = set(alerts(outcome.drill)) - {"Watchdog"}
+        watched = self._follower({*names, "Watchdog"}, lambda *_: None)
+        up: set[str] = set()
 
-def _open_runbook(drill: Drill, bench: Bench, outcome: Outcome, tell: Callable[[str], object]) -> None:
-    """Look for the page that the alert leads to, and ask its first query with the alert's own labels."""
-    page = bench.rendered / "docs/runbooks" / f"{drill.alert}.md"
-    if not page.is_file():
-        outcome.problems.append(f"there is no runbook: {page}")
-        return
-    (alert, *_) = (each for each in _declared() if each.name == drill.alert)
-    look = alert.runbook.looks[0]
-    labels = outcome.followed[drill.alert].labels
-    query = re.sub(r"<(\w+)>", lambda found: labels.get(found[1], ""), look.query)
-    try:
-        answers = wait_for(lambda: _answers(bench, look, query), bool, _LOOKS)
-    except (QueryError, TimeoutError) as error:
-        outcome.problems.append(f"the first query of the runbook has no data: {query}: {error}")
-        return
-    outcome.runbook = f"{page.name}: {look.says}: {answers} answers"
-    tell(f"           {outcome.runbook}")
+        def rests() -> bool:
+            nonlocal up
+            up = watched.look() & names
+            return "told" in watched.alerts["Watchdog"].seconds and not up
+
+        if not self._until(rests, time.monotonic() + _QUIET):
+            wrong = f"{', '.join(sorted(up))} fires" if up else "the Watchdog is not told"
+            outcome.problems.append(f"before the fault, for {_QUIET:g} s: {wrong}")
+
+    def _by_alert(self, outcome: Outcome) -> None:
+        drill = outcome.drill
+        breaks, mends = drill.acts
+        self._tell(f"    0.0 s  {drill.about}")
+        follower = self._follower(
+            alerts(drill), lambda name, stage, seconds: self._tell(f"{seconds:7.1f} s  {name} {stage}")
+        )
+        outcome.followed = follower.alerts
+        try:
+            breaks(self._bench)
+            if self._until(lambda: follower.reached(drill.alert, "told"), follower.began + drill.within):
+                self._open_runbook(outcome)
+            else:
+                reached = ", ".join(follower.alerts[drill.alert].seconds) or "nothing"
+                outcome.problems.append(f"{drill.alert} was not told within {drill.within:g} s; it reached: {reached}")
+        finally:
+            mends(self._bench)
+        follower.removed()
+        self._tell(f"    0.0 s  {drill.name} is mended")
+        deadline = time.monotonic() + drill.back
+        if outcome.problems:
+            return
+        if drill.lingers:
+            self._lingering.append(_Lingering(outcome=outcome, follower=follower, deadline=deadline))
+        else:
+            self._resolved(outcome, follower, deadline)
+
+    def _resolved(self, outcome: Outcome, follower: Follower, deadline: float) -> None:
+        drill = outcome.drill
+        if not self._until(lambda: follower.reached(drill.alert, "told resolved"), deadline):
+            outcome.problems.append(f"nobody was told within {drill.back:g} s that {drill.alert} is resolved")
+
+    def _by_silence(self, outcome: Outcome) -> None:
+        """Where Prometheus or Alertmanager is away, who hears the Watchdog no more is the one to tell."""
+        drill = outcome.drill
+        breaks, mends = drill.acts
+        self._tell(f"    0.0 s  {drill.about}")
+        began = time.monotonic()
+
+        def silent() -> bool:
+            heard = [each.at for each in self._bench.heard() if "Watchdog" in each.alerts]
+            return time.monotonic() - max([began, *heard]) > _SILENT
+
+        try:
+            breaks(self._bench)
+            if self._until(silent, began + drill.within):
+                outcome.silent = time.monotonic() - began
+                says = f"the dead man's switch has heard nothing for {_SILENT:g} s, and reports"
+                self._tell(f"{outcome.silent:7.1f} s  {says}")
+            else:
+                why = f"the dead man's switch still heard the Watchdog after {drill.within:g} s"
+                outcome.problems.append(why)
+        finally:
+            mends(self._bench)
+        self._tell(f"    0.0 s  {drill.name} is mended")
+        follower = self._follower(["Watchdog"], lambda *_: None)
+        if self._until(lambda: follower.reached("Watchdog", "told"), follower.began + drill.back):
+            outcome.heard_again = time.monotonic() - follower.began
+            self._tell(f"{outcome.heard_again:7.1f} s  the dead man's switch hears the Watchdog again")
+        else:
+            outcome.problems.append(f"the Watchdog was not heard again within {drill.back:g} s")
+
+    def _open_runbook(self, outcome: Outcome) -> None:
+        """Look for the page that the alert leads to, and ask its first query with the alert's own labels."""
+        name = outcome.drill.alert
+        page = self._bench.rendered / "docs/runbooks" / f"{name}.md"
+        if not page.is_file():
+            outcome.problems.append(f"there is no runbook: {page}")
+            return
+        look = next(each for each in _declared() if each.name == name).runbook.looks[0]
+        labels = outcome.followed[name].labels
+        query = re.sub(r"<(\w+)>", lambda found: labels.get(found[1], ""), look.query)
+        try:
+            answers = wait_for(lambda: _answers(self._bench, look, query), bool, _LOOKS)
+        except (QueryError, TimeoutError) as error:
+            outcome.problems.append(f"the first query of the runbook has no data: {query}: {error}")
+            return
+        outcome.runbook = f"{page.name}: {look.says}: {some(answers, 'answer')}"
+        self._tell(f"           {outcome.runbook}")
 
 
 def _answers(bench: Bench, look: Look, query: str) -> int:

@@ -30,6 +30,7 @@ class Drill:
         shop: Whether it needs the example shop; else the stack and a small service of the drill's own are enough.
         within: Seconds from the fault until it has to be told.
         back: Seconds from the fault's end until that has to be told.
+        lingers: Whether the alert looks back for minutes, and hides no other: the next drill does not wait for its end.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Drill:
     shop: bool = False
     within: float = 180.0
     back: float = 300.0
+    lingers: bool = False
 
 
 def _killed(program: str) -> tuple[Act, Act]:
@@ -76,6 +78,7 @@ DRILLS: Final = (
         acts=_passing(_restarted("payment", 4)),
         shop=True,
         back=1_200.0,
+        lingers=True,
     ),
     Drill(
         name="failing-requests",
@@ -107,6 +110,7 @@ DRILLS: Final = (
         shop=True,
         within=540.0,
         back=480.0,
+        lingers=True,
     ),
     Drill(
         name="database-down",
@@ -122,6 +126,7 @@ DRILLS: Final = (
         acts=_switched("database-deadlock"),
         shop=True,
         back=840.0,
+        lingers=True,
     ),
     Drill(
         name="pool-exhausted",
@@ -138,6 +143,7 @@ DRILLS: Final = (
         shop=True,
         within=540.0,
         back=480.0,
+        lingers=True,
     ),
     Drill(name="redis-down", about="Redis is killed", alert="RedisDown", acts=_killed("redis"), shop=True),
     Drill(
@@ -156,6 +162,7 @@ DRILLS: Final = (
         shop=True,
         within=420.0,
         back=840.0,
+        lingers=True,
     ),
     Drill(
         name="beat-halted",
@@ -172,6 +179,7 @@ DRILLS: Final = (
         acts=_switched("refused-logs"),
         shop=True,
         back=480.0,
+        lingers=True,
     ),
     Drill(
         name="collector-down",
@@ -187,6 +195,7 @@ DRILLS: Final = (
         alert="TelemetryDropped",
         acts=_passing(lambda bench: bench.burst()),
         back=480.0,
+        lingers=True,
     ),
     Drill(
         name="notifications-failing",
@@ -195,6 +204,7 @@ DRILLS: Final = (
         acts=(lambda bench: bench.refuse("deadman"), lambda bench: bench.accept("deadman")),
         within=300.0,
         back=480.0,
+        lingers=True,
     ),
     Drill(
         name="certificate-expires",

@@ -22,8 +22,6 @@ Stage = Literal["pending", "firing", "told", "resolved", "told resolved"]
 STAGES: tuple[Stage, ...] = ("pending", "firing", "told", "resolved", "told resolved")
 """What becomes of an alert, in this order; one without `for` is not seen pending."""
 
-_PAUSE = 0.25  # seconds between two looks
-
 
 @dataclass(kw_only=True)
 class Followed:
@@ -65,29 +63,18 @@ class Follower:
         )
         self._heard = heard
         self._tell = tell
-        self._began = time.monotonic()
+        self.began = time.monotonic()
+        """When it began to follow: when the fault is injected."""
         self._removed: float | None = None
 
     def removed(self) -> None:
         """The fault is gone: from here on alerts resolve."""
         self._removed = time.monotonic()
 
-    def until(self, name: str, stage: Stage, within: float) -> bool:
-        """Follow all of them until one has reached a stage; False where it did not in time.
-
-        Args:
-            name: Whose stage.
-            stage: Which.
-            within: Seconds.
-        """
-        deadline = time.monotonic() + within
-        while True:
-            self.look()
-            if stage in self.alerts[name].seconds:
-                return True
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_PAUSE)
+    def reached(self, name: str, stage: Stage) -> bool:
+        """Look, and tell whether an alert has come to a stage."""
+        self.look()
+        return stage in self.alerts[name].seconds
 
     def look(self) -> set[str]:
         """Ask everybody once, and return who is up, pending or firing.
@@ -124,7 +111,7 @@ class Follower:
 
     def _told(self, name: str, heard: Heard) -> None:
         followed = self.alerts[name]
-        if heard.at < self._began:
+        if heard.at < self.began:
             return
         if heard.status == "firing":
             if heard.kind not in followed.by:
@@ -137,6 +124,6 @@ class Follower:
         seconds = self.alerts[name].seconds
         if stage in seconds or (stage == "pending" and "firing" in seconds):
             return
-        since = self._began if stage in ("pending", "firing", "told") or self._removed is None else self._removed
+        since = self.began if stage in ("pending", "firing", "told") or self._removed is None else self._removed
         seconds[stage] = round((at or time.monotonic()) - since, 1)
         self._tell(name, stage, seconds[stage])
