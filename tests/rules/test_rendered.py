@@ -39,13 +39,22 @@ RICH = Parameters(
     ),
     page_environments=("production",),
 )
+# Names that mean something in PromQL, in regular expressions, in templates and in YAML.
+ODD_NAME = """a"b\\c.d|e'f: #g{h}$i $(j)"""
+ODD = Parameters(
+    services={ODD_NAME: Service(thresholds={"error_crit": 0.02}, routes={f"/{ODD_NAME}": {"p95_crit": 5.0}})},
+    slos=(Slo(name=ODD_NAME, service=ODD_NAME, environment=ODD_NAME, objective=0.999, route=f"/{ODD_NAME}"),),
+    page_environments=("production", ODD_NAME),
+)
 EVERYTHING_ON = Parameters(
     enable=frozenset(alert.name for group in groups(RICH, shop.catalog.metrics) for alert in group.alerts if alert.off)
 )
 ALERTS = {alert.name: alert for group in groups(RICH, shop.catalog.metrics) for alert in group.alerts}
 
 
-@pytest.mark.parametrize("parameters", [Parameters(), RICH, EVERYTHING_ON], ids=["default", "rich", "all on"])
+@pytest.mark.parametrize(
+    "parameters", [Parameters(), RICH, ODD, EVERYTHING_ON], ids=["default", "rich", "odd", "all on"]
+)
 def test_promtool_finds_nothing_wrong_with_any_file(parameters: Parameters, tmp_path: Path) -> None:
     program = promtool()
     shutil.copytree(DEPLOY / "prometheus", tmp_path / "prometheus")

@@ -129,6 +129,11 @@ def _literal(word: str) -> str:
     return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", word)
 
 
+def meant(text: str) -> str:
+    """Write what people said so that a template takes none of it for a placeholder."""
+    return text.replace("$", "$$")
+
+
 def quoted(word: str) -> str:
     """Write a text as it stands between quotes in PromQL and LogQL."""
     return word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -124,8 +124,7 @@ class _Reader:
 
     def _service(self, name: str) -> Service:
         path = ("service", name)
-        if not name:
-            self._problem(path, "a service has a name")
+        self._check_name(path, name)
         return Service(
             expected=self._flag(*path, "expected", default=True),
             namespace=self._word(*path, "namespace"),
@@ -138,6 +137,7 @@ class _Reader:
         routes = {}
         for route in self._tables(*path, "route"):
             place = (*path, "route", route)
+            self._check_name(place, route)
             routes[route] = self._thresholds(place, self._get(*place), of="route")
         own = {key: value for key, value in said.items() if key not in _SERVICE}
         thresholds = self._thresholds(path, own, of="service", besides=_SERVICE)
@@ -209,7 +209,7 @@ class _Reader:
     def _slo(self, path: Path, said: Mapping[str, Any]) -> Slo:
         self._only(path, _SLO)
         for key in ("name", "service", "objective"):
-            if key not in said:
+            if said.get(key, "") == "":
                 self._problem(path, f"an objective needs `{key}`")
         service = self._word(*path, "service")
         of = self._get("service", service)
@@ -304,7 +304,14 @@ class _Reader:
         if not isinstance(said, str) or any(ord(letter) < ord(" ") for letter in said):
             self._problem(path, f"{_shown(said)} is no text of one line")
             return ""
+        if said:
+            self._check_name(path, said)
         return said
+
+    def _check_name(self, place: Path, name: str) -> None:
+        # Labels of rules are templates of Prometheus.
+        if not name or "{{" in name:
+            self._problem(place, f"{_shown(name)} cannot be the name of anything here")
 
     def _flag(self, *path: str, default: bool) -> bool:
         said = self._get(*path[:-1]).get(path[-1], default)
@@ -315,9 +322,11 @@ class _Reader:
 
     def _words(self, *path: str) -> list[str]:
         said = self._get(*path[:-1]).get(path[-1], [])
-        if not isinstance(said, list) or not all(isinstance(each, str) and each for each in said):
-            self._problem(path, f'{_shown(said)} is no list of names, as ["{path[-1]}"]')
+        if not isinstance(said, list) or not all(isinstance(each, str) for each in said):
+            self._problem(path, f'{_shown(said)} is no list of names, as ["one", "two"]')
             return []
+        for position, each in enumerate(said):
+            self._check_name((*path, position), each)
         return said
 
     def _tables(self, *path: str) -> list[str]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import yaml
 
 from otelkit.ops import _explore
-from otelkit.ops.mixin._variants import filled, variants
+from otelkit.ops.mixin._variants import filled, quoted, variants
 from otelkit.ops.mixin.model import GROUPS, SERVICE
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _severity(alert: Alert, parameters: Parameters) -> str:
     if alert.severity != "critical" or not parameters.page_environments:
         return alert.severity
     label = "$labels.deployment_environment_name"
-    paging = " ".join(f'(eq {label} "{name}")' for name in parameters.page_environments)
+    paging = " ".join(f'(eq {label} "{quoted(name)}")' for name in parameters.page_environments)
     return f'{{{{ if or (eq {label} "") {paging} }}}}critical{{{{ else }}}}warning{{{{ end }}}}'
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from otelkit.ops.mixin._variants import any_of
+from otelkit.ops.mixin._variants import any_of, meant
 from otelkit.ops.mixin.model import HEALTH, Alert, Cause, Group, Look, Recording, Runbook, Threshold
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def _last_seen(parameters: Parameters) -> Recording:
     """When each service that can be down reported last; it remembers itself, since a push leaves nothing behind."""
     named = sorted(name for name, service in parameters.services.items() if service.expected)
     coming_and_going = sorted(name for name, service in parameters.services.items() if not service.expected)
-    chosen = f'{{service_name!~"{any_of(coming_and_going)}"}}' if coming_and_going else ""
+    chosen = f'{{service_name!~"{meant(any_of(coming_and_going))}"}}' if coming_and_going else ""
     remembered = f"last_over_time(service:last_seen:timestamp{chosen}[{_ASLEEP}])"
     served = (
         f'sum by ($S) (http_server_request_duration_seconds_count{{service_name!="", http_route!~"{HEALTH}"}}) > 0\n'
@@ -37,7 +37,7 @@ def _last_seen(parameters: Parameters) -> Recording:
     )
     found = f"(service:heartbeat:timestamp{chosen} and on ($S) (\n    {served}\n))"
     if named:
-        found += f'\nor service:heartbeat:timestamp{{service_name=~"{any_of(named)}"}}'
+        found += f'\nor service:heartbeat:timestamp{{service_name=~"{meant(any_of(named))}"}}'
     return Recording(name="service:last_seen:timestamp", expr=f"{found}\nor {remembered} > time() - {_REMEMBERED}")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from otelkit.ops.mixin._variants import any_of, number, quoted
+from otelkit.ops.mixin._variants import any_of, meant, number, quoted
 from otelkit.ops.mixin.model import HEALTH, SERVICE, Alert, Cause, Group, Look, Recording, Runbook
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _recordings(slos: tuple[Slo, ...]) -> Iterator[Recording]:
     for window in _WINDOWS:
         yield from _within(window)
     of_period = {
-        period: f'{{slo=~"{any_of([slo.name for slo in slos if slo.period == period])}"}}'
+        period: f'{{slo=~"{meant(any_of([slo.name for slo in slos if slo.period == period]))}"}}'
         for period in sorted({slo.period for slo in slos})
     }
     for period, chosen in of_period.items():
@@ -156,8 +156,8 @@ def _of(slo: Slo) -> Iterator[Recording]:
     """Yield what is recorded of one: of each namespace and environment that it does not name, apart."""
     said = zip(SERVICE, (slo.namespace, slo.service, slo.environment), strict=True)
     known = {label: value for label, value in said if value}
-    chosen = [f'{label}="{quoted(value)}"' for label, value in known.items()]
-    chosen += [f'http_route="{quoted(slo.route)}"' if slo.route else f'http_route!~"{HEALTH}"']
+    chosen = [f'{label}="{meant(quoted(value))}"' for label, value in known.items()]
+    chosen += [f'http_route="{meant(quoted(slo.route))}"' if slo.route else f'http_route!~"{HEALTH}"']
 
     def rate(part: str, *more: str) -> str:
         return f"sum by ($S) (rate({_REQUESTS}_{part}{{{', '.join((*chosen, *more))}}}[5m]))"
