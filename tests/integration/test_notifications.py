@@ -150,6 +150,7 @@ class TestInhibition:
                     alert("CacheHitRateLow", "warning", "cache", SERVICE),
                     alert("HighLatency", "critical", "http", SERVICE),
                     alert("ServiceRestarting", "warning", "", SERVICE),
+                    alert("Unthought", "unheard_of", "http", SERVICE),
                 ],
                 id="the louder alert of one board and one service",
             ),

@@ -166,6 +166,19 @@ def test_receivers_whose_secret_is_there_are_on_but_in_otelkits_own_checkout(own
     assert "pagerduty_configs" not in (own / alertmanager.CONFIGURATION).read_text(encoding="utf-8")
 
 
+def test_secrets_may_lie_elsewhere_and_what_is_wrong_with_them_is_said(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secrets = tmp_path / "elsewhere"
+    secrets.mkdir()
+    for name in ("slack-webhook-url", "deadman"):
+        (secrets / name).write_text("https://planted.example.org", encoding="utf-8")
+        (secrets / name).chmod(0o600)
+    assert main(["render", "--secrets", str(secrets)]) == 0
+    assert "slack_configs" in (own / alertmanager.CONFIGURATION).read_text(encoding="utf-8")
+    assert f"render: {secrets / 'deadman'} is nobody's secret" in capsys.readouterr().err
+
+
 def test_an_objective_is_held_against_what_prometheus_keeps(
     own: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--parameters", type=Path, metavar="FILE", help="what you chose (default: deploy/parameters.toml, if there)"
     )
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: this folder)")
-
+    parser.add_argument(
+        "--secrets",
+        type=Path,
+        metavar="DIR",
+        help="secrets of those who are told of alerts (default: deploy/alertmanager/secrets, if there)",
+    )
     parser.add_argument(
         "--observed", action="store_true", help="write nothing; show what was seen beside each threshold"
     )
@@ -110,11 +115,13 @@ def _inputs(options: argparse.Namespace) -> Inputs:
     # Two catalogues may hold the same metric, which is one.
     catalog = tuple({metric.name: metric for each in options.catalog for metric in _catalog(each).metrics}.values())
     # What is committed with otelkit tells nobody, whatever secrets lie in a checkout to run its stack.
-    secrets = options.out / alertmanager.SECRETS
+    secrets = options.secrets or (None if render.is_checkout(options.out) else options.out / alertmanager.SECRETS)
+    for doubt in alertmanager.doubts(secrets) if secrets else ():
+        say(f"render: {doubt}")
     return mixin.Inputs(
         catalog=catalog,
         parameters=_parameters(options, catalog),
-        receivers=frozenset() if render.is_checkout(options.out) else alertmanager.found(secrets),
+        receivers=alertmanager.found(secrets) if secrets else frozenset(),
     )
 
 
