@@ -9,7 +9,7 @@ from otelkit.metrics import Ratio, Stopped, alert_name
 from otelkit.metrics._alerts import chosen, duration, values_of
 from otelkit.metrics._declared import label
 from otelkit.ops._words import listed
-from otelkit.ops.mixin._variants import any_of, filled, quoted
+from otelkit.ops.mixin._variants import any_of, filled, meant, quoted
 from otelkit.ops.mixin.model import Alert, Group, Look, Runbook, Threshold
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _stopped(metric: Metric, alert: Stopped) -> Alert:
         severity=alert.severity,
         # An hour later the hour before is as empty: what fires already goes on until something is counted.
         expr=f"({usual} > ${least.name}\n"
-        f'  or on ($S) ALERTS{{alertname="{name}", alertstate="firing", $service}})\n'
+        f"  or on ($S) {_firing(name)})\n"
         "and on ($S) service:heartbeat:timestamp\n"
         f"unless on ($S) sum by ($S) (increase({series}[{alert.for_}])) > 0",
         thresholds=(least,),
@@ -119,7 +119,7 @@ def _below(metric: Metric, alert: Below) -> Alert:
         # Every service that imports the declaration publishes a zero: those are asked that had counted some before.
         expr=f"{counted} < ${least.name}\n"
         f"and on ($S) (sum by ($S) (max_over_time({series}[{before}s] offset {alert.per})) > 0\n"
-        f'  or on ($S) ALERTS{{alertname="{name}", alertstate="firing", $service}})',
+        f"  or on ($S) {_firing(name)})",
         thresholds=(least,),
         feels=alert.feels or f"Less happens than should: {metric.description}",
         summary=f"{{{{ $labels.service_name }}}} has counted {{{{ $value | humanize }}}} {metric.name}{told} "
@@ -156,8 +156,12 @@ def _series(metric: Metric, alert: MetricAlert) -> str:
     return f"{metric.series[0]}{{{', '.join((*matchers, '$service'))}}}"
 
 
+def _firing(name: str) -> str:
+    return f'max by ($S) (ALERTS{{alertname="{name}", alertstate="firing", $service}})'
+
+
 def _one_of(values: list[str]) -> str:
-    return f'="{quoted(values[0])}"' if len(values) == 1 else f'=~"{any_of(values)}"'
+    return meant(f'="{quoted(values[0])}"' if len(values) == 1 else f'=~"{any_of(values)}"')
 
 
 def _told(metric: Metric, alert: MetricAlert) -> str:

@@ -361,7 +361,7 @@ TRAFFIC_STOPPED: Final = Alert(
     # It reports, and nobody asks. A process that is new has no series of requests yet: only the heartbeat is certain.
     # After an hour the hour before is as empty: what fires already goes on until somebody asks again.
     expr="(avg_over_time(service:http_server_requests:rate5m{$service}[1h] offset 10m) > $min_rps\n"
-    '  or on ($S) ALERTS{alertname="TrafficStopped", alertstate="firing", $service})\n'
+    '  or on ($S) max by ($S) (ALERTS{alertname="TrafficStopped", alertstate="firing", $service}))\n'
     "and on ($S) service:heartbeat:timestamp\n"
     "unless on ($S) service:http_server_requests:rate5m > 0",
     thresholds=(MIN_RPS,),
