@@ -67,7 +67,7 @@ def mutants(alert: Alert) -> Iterator[Mutant]:
     """Yield what one thing spoilt makes of an alert."""
 
     def spoilt(name: str, **more: str) -> Mutant:
-        return Mutant(name=name, alert=alert, spoilt=replace(alert, **more))  # type: ignore[arg-type]
+        return Mutant(name=name, alert=alert, spoilt=replace(alert, **more))  # type: ignore[arg-type]  # of fields that are texts
 
     yield spoilt("never", expr=_NEVER)
     for name, expr in _expressions(alert.expr):

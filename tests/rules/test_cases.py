@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rules import lane, promtool
+from rules.case import Case
 from rules.found import cases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from rules.case import Case
 
 
 @pytest.fixture(scope="session")
 def verdicts(request: pytest.FixtureRequest) -> Mapping[str, str]:
     """What promtool says of each case that is asked for, all at once."""
     lane.promtool()
-    wanted = [item.callspec.params["case"] for item in request.session.items if "verdicts" in item.fixturenames]  # type: ignore[attr-defined]
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    given = (item.callspec.params.get("case") for item in items if hasattr(item, "callspec"))
+    wanted = [case for case in given if isinstance(case, Case)]
     said = {str(case): _wrong(case) for case in wanted}
     jobs = promtool.jobs(case for case in wanted if not said[str(case)])
     for job, verdicts in zip(jobs, promtool.run(jobs), strict=True):

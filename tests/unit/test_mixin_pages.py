@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,10 @@ from otelkit.ops.mixin.groups import http
 from otelkit.ops.mixin.model import Group, Recording
 from otelkit.ops.mixin.pages import render_pages
 from otelkit.ops.mixin.parameters import Parameters, Service
+
+if TYPE_CHECKING:
+    from otelkit.metrics import Kind
+    from otelkit.ops.mixin.model import Unit
 
 RUNBOOK = "docs/runbooks/HighErrorRate.md"
 REFERENCE = "docs/reference/alerts.md"
@@ -101,17 +106,17 @@ def test_links_lead_to_the_addresses_that_were_chosen() -> None:
         (500_000, "number", "500 000"),
     ],
 )
-def test_a_number_is_written_as_people_read_it(value: float, unit: str, shown: str) -> None:
-    threshold = replace(http.ERROR_CRIT, default=value, unit=unit)  # type: ignore[arg-type]  one of the units
+def test_a_number_is_written_as_people_read_it(value: float, unit: Unit, shown: str) -> None:
+    threshold = replace(http.ERROR_CRIT, default=value, unit=unit)
     alert = replace(http.HIGH_ERROR_RATE, thresholds=(threshold,))
     pages = render_pages((Group(name="http", about="Requests.", alerts=(alert,)),), Parameters())
     assert f"| `error_crit` | {shown} |" in pages[RUNBOOK]
 
 
-def _metric(kind: str, name: str, unit: str, *attributes: str) -> Metric:
+def _metric(kind: Kind, name: str, unit: str, *attributes: str) -> Metric:
     return Metric(
         name=name,
-        kind=kind,  # type: ignore[arg-type]  one of the kinds
+        kind=kind,
         unit=unit,
         description="It.",
         attributes=dict.fromkeys(attributes, str),
