@@ -297,6 +297,16 @@ def outages(session: nox.Session) -> None:
     run_outages(session)
 
 
+@nox.session(default=False, requires=["wheel"])
+@lane
+def drills(session: nox.Session) -> None:
+    """Break each thing that an alert watches, and follow who is told: an hour; `-- database-down` chooses."""
+    install(session, f"{built_wheel(session)}[all]", *group("test"))
+    leave_checkout(session)
+    folders = os.pathsep.join(str(ROOT / name) for name in ("tests", "examples"))
+    session.run("python", "-m", "drills", *session.posargs, env={"PYTHONPATH": folders})
+
+
 @nox.session(requires=["wheel"])
 @lane
 def faults(session: nox.Session) -> None:

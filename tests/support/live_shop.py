@@ -36,7 +36,7 @@ _AGAIN = 35.0  # seconds: two exports and a little more
 
 def missing() -> str:
     """Say what this machine lacks, as a sentence; empty where it lacks nothing."""
-    with _databases():
+    with databases():
         absent = missing_for(shop=True)
     return f"not on PATH: {', '.join(absent)}" if absent else ""
 
@@ -60,7 +60,7 @@ def live_shop(folder: Path) -> Iterator[Bench]:
     # The share of spans that is kept is decided sooner than is worth waiting for.
     soon = {"STACK_SPAN_METRICS_INTERVAL": "5s", "STACK_GATEWAY_WAIT": "2s"}
     with (
-        _databases(),
+        databases(),
         stack.offset() as offset,
         bench(folder, shop=EXAMPLES, inputs=inputs(), offset=offset, variables=soon) as live,
     ):
@@ -98,7 +98,7 @@ def fail(api: str) -> None:
 
 
 @contextmanager
-def _databases() -> Iterator[None]:
+def databases() -> Iterator[None]:
     """Put the programs of the two packages on PATH, where root's servers may be somebody else's to start."""
     before = os.environ["PATH"]
     folder = Path(tempfile.mkdtemp(prefix="otelkit-databases-", dir="/tmp"))  # not below a folder of root alone

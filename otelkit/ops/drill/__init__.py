@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from otelkit.ops.drill.bench import Bench
     from otelkit.ops.mixin.model import Alert, Look
 
-__all__ = ["DRILLS", "Drill", "Followed", "Outcome", "alerts", "bench", "page", "run"]
+__all__ = ["DRILLS", "Drill", "Followed", "Outcome", "alerts", "bench", "page", "run", "within"]
 
+_PROMISED = 120.0  # seconds from fault to notification, of an alert that states no budget
 _QUIET = 300.0  # seconds in which a stack that was just started has to come to rest
 _LOOKS = 30.0  # seconds in which the runbook's first query has to have data
 _SILENT = 150.0  # seconds without the Watchdog, which comes each minute, after which a dead man's switch reports
@@ -63,6 +64,14 @@ def alerts(drill: Drill) -> tuple[str, ...]:
     """Return the names of all alerts that a drill proves, the one that it is about first."""
     named = dict.fromkeys(alert.name for alert in _declared() if alert.drill == drill.name)
     return (drill.alert, *(name for name in named if name != drill.alert))
+
+
+def within(drill: Drill) -> float:
+    """Return how many seconds may pass from a drill's fault until its alert is told."""
+    if drill.within is not None:
+        return drill.within
+    alert = next(alert for alert in _declared() if alert.name == drill.alert)
+    return alert.budget[0] if alert.budget else _PROMISED
 
 
 def _declared() -> tuple[Alert, ...]:
@@ -172,11 +181,11 @@ class _Course:
         outcome.followed = follower.alerts
         try:
             breaks(self._bench)
-            if self._until(lambda: follower.reached(drill.alert, "told"), follower.began + drill.within):
+            if self._until(lambda: follower.reached(drill.alert, "told"), follower.began + within(drill)):
                 self._open_runbook(outcome)
             else:
                 reached = ", ".join(follower.alerts[drill.alert].seconds) or "nothing"
-                outcome.problems.append(f"{drill.alert} was not told within {drill.within:g} s; it reached: {reached}")
+                outcome.problems.append(f"{drill.alert} was not told within {within(drill):g} s; it reached: {reached}")
         finally:
             mends(self._bench)
         follower.removed()
@@ -207,12 +216,12 @@ class _Course:
 
         try:
             breaks(self._bench)
-            if self._until(silent, began + drill.within):
+            if self._until(silent, began + within(drill)):
                 outcome.silent = time.monotonic() - began
                 says = f"the dead man's switch has heard nothing for {_SILENT:g} s, and reports"
                 self._tell(f"{outcome.silent:7.1f} s  {says}")
             else:
-                why = f"the dead man's switch still heard the Watchdog after {drill.within:g} s"
+                why = f"the dead man's switch still heard the Watchdog after {within(drill):g} s"
                 outcome.problems.append(why)
         finally:
             mends(self._bench)

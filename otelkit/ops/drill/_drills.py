@@ -28,9 +28,10 @@ class Drill:
             man's switch hears it no more, and then again.
         acts: Injects the fault, and removes it.
         shop: Whether it needs the example shop; else the stack and a small service of the drill's own are enough.
-        within: Seconds from the fault until it has to be told.
+        within: Seconds from the fault until it has to be told; None: what the alert promises, its budget or two
+            minutes.
         back: Seconds from the fault's end until that has to be told.
-        lingers: Whether the alert looks back for minutes, and hides no other: the next drill does not wait for its end.
+        lingers: Whether the alert looks back for minutes, and hides no other: the next drill does not wait for it.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Drill:
     alert: str
     acts: tuple[Act, Act]
     shop: bool = False
-    within: float = 180.0
+    within: float | None = None
     back: float = 300.0
     lingers: bool = False
 
@@ -147,12 +148,20 @@ DRILLS: Final = (
     ),
     Drill(name="redis-down", about="Redis is killed", alert="RedisDown", acts=_killed("redis"), shop=True),
     Drill(
+        name="redis-full",
+        about="Redis may use no more memory than it does",
+        alert="RedisMemoryHigh",
+        acts=(lambda bench: bench.set_redis("maxmemory", "1mb"), lambda bench: bench.set_redis("maxmemory", "0")),
+        shop=True,
+        within=540.0,
+        back=480.0,
+    ),
+    Drill(
         name="worker-stopped",
         about="the Celery worker is stopped",
         alert="CeleryStalled",
         acts=_stopped("worker"),
         shop=True,
-        within=420.0,
     ),
     Drill(
         name="failing-tasks",
@@ -202,7 +211,6 @@ DRILLS: Final = (
         about="the dead man's switch refuses what it is told",
         alert="NotificationsFailing",
         acts=(lambda bench: bench.refuse("deadman"), lambda bench: bench.accept("deadman")),
-        within=300.0,
         back=480.0,
         lingers=True,
     ),
@@ -211,7 +219,6 @@ DRILLS: Final = (
         about="the certificate of a page is good for two days more",
         alert="CertificateExpiresNow",
         acts=(lambda bench: bench.certify(2), lambda bench: bench.certify()),
-        within=540.0,
     ),
     Drill(
         name="prometheus-down",

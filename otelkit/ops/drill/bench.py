@@ -233,6 +233,14 @@ class Bench:
         """Make the emitter log more at once than its queue holds."""
         self._running.say("emitter", "burst")
 
+    def set_redis(self, name: str, value: str) -> None:
+        """Change a setting of Redis while it runs."""
+        with socket.create_connection((_HOST, self._ports["redis"]), timeout=5.0) as connection:
+            connection.sendall(f"CONFIG SET {name} {value}\r\n".encode())  # an inline command
+            said = connection.recv(1024).decode()
+        if said != "+OK\r\n":
+            raise StackError(f"Redis does not take {name} {value}: {said.strip()}")
+
     def certify(self, days: int = _DAYS) -> None:
         """Give the page a certificate that is good for so many days, and start it again."""
         self._certificate(days)
