@@ -182,12 +182,16 @@ def _plain(message: Any) -> str:
 def _web(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(min(int(self.headers["Content-Length"]), _LONGEST)).decode()
+            body = self.rfile.read(min(int(self.headers["Content-Length"] or 0), _LONGEST)).decode(errors="replace")
             path, _, secret = self.path.rpartition("/") if self.path != "/pagerduty" else (self.path, "", "")
             kind = _PATH.get(path, "")
-            if kind == "pager":
-                secret = json.loads(body)["routing_key"]
-            taken = bool(kind) and receiver.take(kind, secret, body)
+            try:
+                if kind == "pager":
+                    secret = str(json.loads(body)["routing_key"])
+                taken = bool(kind) and receiver.take(kind, secret, body)
+            except (ValueError, KeyError, TypeError) as error:
+                receiver.refused.append(f"{kind}: not as it is told: {type(error).__name__}")
+                taken = False
             # PagerDuty says 202, and anything else is an error to who told it.
             status = (HTTPStatus.ACCEPTED if kind == "pager" else HTTPStatus.OK) if taken else HTTPStatus.FORBIDDEN
             self.send_response(status)
@@ -219,7 +223,7 @@ def _mail(receiver: Receiver) -> type[socketserver.StreamRequestHandler]:
                     case "EHLO":
                         self._say("250-otelkit\r\n250 AUTH PLAIN")
                     case "AUTH":
-                        secret = base64.b64decode(rest.split()[-1]).decode().rpartition("\0")[2]
+                        secret = base64.b64decode(rest.rpartition(" ")[2]).decode().rpartition("\0")[2]
                         self._say("235 welcome")
                     case "DATA":
                         self._say("354 go on")

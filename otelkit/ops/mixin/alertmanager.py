@@ -138,7 +138,7 @@ _ABSENCE: Final = """
 
 _SHARED: Final = """
   # {title}, in the services of the same environment ...
-  - source_matchers: [alertname="{alert}", deployment_environment_name!=""]
+  - source_matchers: [alertname="{alert}"]
     target_matchers: [{symptoms}, service_name!=""]
     equal: [deployment_environment_name]
   # ... and where its exporter does not say which environment it is in, of all.
