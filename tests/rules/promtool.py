@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-import yaml
-
+from otelkit.ops.mixin import rules as written
 from otelkit.ops.mixin._selected import selected
 from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.model import Group
-from otelkit.ops.mixin.rules import render_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from otelkit.metrics import Metric
     from otelkit.ops.mixin.model import Alert
@@ -47,6 +45,7 @@ _WITH = re.compile(
 )
 
 Rule = dict[str, Any]
+_RENDERED: dict[str, list[Rule]] = {}
 
 
 class CaseError(Exception):
@@ -112,9 +111,7 @@ def jobs(cases: Iterable[Case]) -> list[Job]:
 
 def rules_of(alert: Alert, parameters: Parameters) -> list[Rule]:
     """Return the rules of one declaration, as they are rendered."""
-    group = Group(name="rules", about="", alerts=(alert,))
-    text = render_rules(group, parameters, "promql")
-    return list(_read(text))
+    return written.rules([Group(name="rules", about="", alerts=(alert,))], parameters, "promql")
 
 
 def run(todo: Sequence[Job]) -> list[list[str]]:
@@ -161,22 +158,12 @@ def without_summary(rule: Rule) -> Rule:
 
 
 def _rendered(parameters: Parameters, catalog: tuple[Metric, ...]) -> list[Rule]:
-    """Return every rule of Prometheus, read from the files that are rendered; made once."""
+    """Return every rule of Prometheus, as it is written; made once."""
     key = repr((parameters, catalog))
     if key not in _RENDERED:
-        texts = (render_rules(group, parameters, "promql") for group in groups(parameters, catalog))
-        _RENDERED[key] = [rule for text in texts for rule in _read(text)]
+        every = groups(parameters, catalog)
+        _RENDERED[key] = [rule for group in every for rule in written.rules_of(group, parameters, "promql")]
     return _RENDERED[key]
-
-
-def _read(text: str) -> Iterator[Rule]:
-    document = yaml.load(text, Loader=_Loader) if text else {"groups": ()}  # noqa: S506  the safe one, written in C
-    for group in document["groups"]:
-        yield from group["rules"]
-
-
-_RENDERED: dict[str, list[Rule]] = {}
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _rule_of(case: Case, series: Mapping[str, str], rules: Iterable[Rule]) -> Rule:

@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from otelkit._catalog import STOCK
 from otelkit.ops.mixin._metrics_page import query
 from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.parameters import Parameters, Service, Slo
-from otelkit.ops.mixin.rules import render_rules
+from otelkit.ops.mixin.rules import render_rules, rules_of
 from rules import counts, found
 from rules.lane import promtool
 from shop import metrics as shop
@@ -64,6 +65,8 @@ def test_promtool_finds_nothing_wrong_with_any_file(parameters: Parameters, tmp_
     for group in groups(parameters, shop.catalog.metrics):
         if text := render_rules(group, parameters, "promql"):
             (rules / f"{group.name}.yaml").write_text(text, encoding="utf-8")
+            # What cases are evaluated with is what is written.
+            assert yaml.safe_load(text)["groups"][0]["rules"] == rules_of(group, parameters, "promql")
     checks: tuple[list[str | Path], ...] = (
         [program, "check", "rules", "--lint=all", "--lint-fatal", *sorted(rules.iterdir())],
         [program, "check", "config", "--lint=all", "--lint-fatal", tmp_path / "prometheus" / "prometheus.yaml"],
