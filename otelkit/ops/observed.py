@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _POINTS: Final = 2000  # of a series; Prometheus gives 11,000
 _INTERVAL: Final = 15.0  # seconds between two samples
 _THOUSAND: Final = 1000
+_LONG: Final = (("d", 86_400.0), ("h", 3600.0))
 _SECOND: Final = 1e9  # nanoseconds
 
 
@@ -133,8 +134,11 @@ def shown(value: float, unit: Unit) -> str:
     """Write a value as a table has it: 5 %, 0.25 s, 450 MB."""
     if unit == "ratio":
         return f"{value * 100:.3g} %"
+    if unit == "seconds":
+        longest = next((each for each in _LONG if abs(value) >= each[1]), ("s", 1))
+        return f"{value / longest[1]:.3g} {longest[0]}"
     if unit != "bytes":
-        ending = {"seconds": " s", "per_second": "/s"}.get(unit, "")
+        ending = "/s" if unit == "per_second" else ""
         return (f"{value:.0f}" if abs(value) >= _THOUSAND else f"{value:.3g}") + ending
     for ending in ("B", "kB", "MB", "GB"):
         if abs(value) < _THOUSAND:
@@ -144,9 +148,9 @@ def shown(value: float, unit: Unit) -> str:
 
 
 def named(labels: Mapping[str, str]) -> str:
-    """Write whose a series is: a service as shop/api (production), anything else by its labels."""
+    """Write whose a series is: a service as shop/api (production), anything else by what its labels say."""
     namespace, service, environment = (labels.get(label, "") for label in SERVICE)
-    rest = [value for name, value in sorted(labels.items()) if name not in SERVICE]
+    rest = dict.fromkeys(value for name, value in sorted(labels.items()) if name not in (*SERVICE, "job"))
     name = f"{namespace}/{service}" if namespace and service else service or namespace
     where = f"({environment})" if environment else ""
-    return " ".join(part for part in (name, where, *rest) if part)
+    return " ".join(part for part in (name, where, *rest) if part) or "all"

@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from otelkit.ops import mixin
+from otelkit.ops import _assets, mixin
 from otelkit.ops._collector_redaction import render_collector_redaction
 from otelkit.ops._settings_pages import render_redaction_reference, render_settings_reference
 from otelkit.ops._telemetry_page import render_telemetry_reference
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PARAMETERS: Final = "deploy/parameters.toml"
 """Generated for as long as nothing is chosen in it; then it belongs to who chose."""
 
+TEMPLATE: Final = "deploy/alertmanager/otelkit.tmpl"
+"""How notifications are worded, which Alertmanager's file needs beside it: by hand in otelkit's checkout, and in any
+other for who takes its first line away."""
 
 RENDERERS: Mapping[str, Callable[[], str]] = {
     "docs/reference/settings.md": render_settings_reference,
@@ -54,7 +57,11 @@ def is_checkout(root: Path) -> bool:
 
 def generated(root: Path, inputs: mixin.Inputs) -> dict[str, str]:
     """Return every file that belongs below a folder, by its path."""
-    own = {path: render() for path, render in RENDERERS.items()} if is_checkout(root) else {}
+    if is_checkout(root):
+        own = {path: render() for path, render in RENDERERS.items()}
+    else:
+        template = (_assets.root() / TEMPLATE).read_text(encoding="utf-8")
+        own = {TEMPLATE: f"{{{{/* {mixin.MARK} from otelkit's own; do not edit. */}}}}\n{template}"}
     return {**own, **mixin.render(inputs)}
 
 
@@ -64,10 +71,7 @@ def differences(root: Path, files: Mapping[str, str]) -> list[Difference]:
     Raises:
         FileExistsError: Somebody else wrote a file that would be overwritten; the message names all.
     """
-    found = {path: _read(root / path) for path in files}
-    chosen = found.get(PARAMETERS)
-    if chosen is not None and is_chosen(chosen):
-        found.pop(PARAMETERS)
+    found = {path: text for path in files if not _is_own(path, text := _read(root / path))}
     if foreign := [path for path, text in found.items() if text is not None and not mixin.is_generated(text)]:
         raise FileExistsError(", ".join(foreign))
     changed = [
@@ -93,6 +97,13 @@ def is_chosen(parameters: str) -> bool:
         return bool(tomllib.loads(parameters)) or not mixin.is_generated(parameters)
     except tomllib.TOMLDecodeError:
         return True
+
+
+def _is_own(path: str, text: str | None) -> bool:
+    """Tell whether a file is one that people may make their own, and did."""
+    if text is None or path not in (PARAMETERS, TEMPLATE):
+        return False
+    return is_chosen(text) if path == PARAMETERS else not mixin.is_generated(text)
 
 
 def _stale(root: Path, files: Mapping[str, str]) -> list[Difference]:

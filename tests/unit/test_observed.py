@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from otelkit.ops import observed
-from otelkit.ops.mixin.groups import GROUPS
+from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.model import SERVICE, Alert, Group, Runbook, Threshold
 from otelkit.ops.mixin.parameters import Parameters
 from otelkit.ops.query import Series
 from otelkit.ops.query.lgtm import Prometheus
+from shop import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,9 @@ def test_a_guard_fires_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (0.05, "ratio", "5 %"),
         (0.25, "seconds", "0.25 s"),
-        (1209600, "seconds", "1209600 s"),
+        (1209600, "seconds", "14 d"),
+        (5400, "seconds", "1.5 h"),
+        (400, "seconds", "400 s"),
         (4.5e8, "bytes", "450 MB"),
         (2e15, "bytes", "2e+03 TB"),
         (0.1, "per_second", "0.1/s"),
@@ -95,12 +98,12 @@ def test_values_are_written_with_their_unit(value: float, unit: Unit, text: str)
 def test_a_service_is_written_with_what_it_has() -> None:
     labels = dict(zip(SERVICE, ("stores", "shop", "production"), strict=True))
     assert observed.named(labels) == "stores/shop (production)"
-    assert observed.named({"service_name": "shop", "instance": "a:1"}) == "shop a:1"
-    assert observed.named({}) == ""
+    assert observed.named({"service_name": "shop", "instance": "a:1", "job": "j", "target": "a:1"}) == "shop a:1"
+    assert observed.named({}) == "all"
 
 
 def test_every_threshold_says_on_which_side_of_it_its_alerts_fire() -> None:
-    alerts = [one for group in GROUPS for one in group.alerts]
+    alerts = [one for group in groups(Parameters(), metrics.catalog.metrics) for one in group.alerts]
     for one in alerts:
         for each in one.thresholds:
             signs = set(re.findall(rf"([<>])=?\s*\(?\s*\${each.name}\b", one.expr))

@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
-from otelkit.ops import mixin
+from otelkit.ops import mixin, render
 from otelkit.ops.cli import main
 from otelkit.ops.mixin import alertmanager
 
@@ -36,7 +37,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_render_writes_check_accepts(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render"]) == 0
-    assert sorted(capsys.readouterr().out.split()) == sorted(mixin.render(mixin.Inputs()))
+    assert sorted(capsys.readouterr().out.split()) == sorted([*mixin.render(mixin.Inputs()), render.TEMPLATE])
     assert main(["render", "--check"]) == 0
     assert main(["render"]) == 0
     assert capsys.readouterr().out == ""
@@ -157,7 +158,7 @@ def test_catalogues_are_imported_from_the_current_folder_and_send_nothing(own: P
 def test_receivers_whose_secret_is_there_are_on_but_in_otelkits_own_checkout(own: Path) -> None:
     secrets = own / alertmanager.SECRETS
     secrets.mkdir(parents=True)
-    (secrets / alertmanager.ALL["pager"].secret).write_text("planted", encoding="utf-8")
+    (secrets / alertmanager.ALL["pager"].file).write_text("planted", encoding="utf-8")
     assert main(["render"]) == 0
     assert "pagerduty_configs" in (own / alertmanager.CONFIGURATION).read_text(encoding="utf-8")
     (own / "otelkit/ops").mkdir(parents=True)
@@ -177,6 +178,26 @@ def test_secrets_may_lie_elsewhere_and_what_is_wrong_with_them_is_said(
     assert main(["render", "--secrets", str(secrets)]) == 0
     assert "slack_configs" in (own / alertmanager.CONFIGURATION).read_text(encoding="utf-8")
     assert f"render: {secrets / 'deadman'} is nobody's secret" in capsys.readouterr().err
+
+
+def test_alertmanager_finds_the_templates_that_its_file_names(own: Path) -> None:
+    assert main(["render"]) == 0
+    folder = (own / alertmanager.CONFIGURATION).parent
+    named = yaml.safe_load((own / alertmanager.CONFIGURATION).read_text(encoding="utf-8"))["templates"]
+    assert named
+    assert all((folder / name).is_file() for name in named)
+
+
+def test_words_of_notifications_belong_to_who_takes_the_mark_away(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render"]) == 0
+    file = own / render.TEMPLATE
+    file.write_text(file.read_text(encoding="utf-8").partition("\n")[2] + "{{/* mine */}}\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["render"]) == 0
+    assert capsys.readouterr().out == ""
+    assert "mine" in file.read_text(encoding="utf-8")
 
 
 def test_an_objective_is_held_against_what_prometheus_keeps(

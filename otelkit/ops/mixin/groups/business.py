@@ -80,6 +80,7 @@ def _stopped(metric: Metric, alert: Stopped) -> Alert:
         unit="number",
         about=f"{metric.name}{told} that the hour before lets expect within {alert.for_}; of fewer none tells nothing",
         observed=filled(usual, service=_ANY),
+        crossed="guard",
     )
     return Alert(
         name=name,
@@ -110,6 +111,7 @@ def _below(metric: Metric, alert: Below) -> Alert:
         unit="number",
         about=f"{metric.name}{told} within {alert.per}",
         observed=filled(counted, service=_ANY),
+        crossed="below",
     )
     return Alert(
         name=name,
