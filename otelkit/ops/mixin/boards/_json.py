@@ -62,7 +62,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 
 from otelkit.ops import _explore
-from otelkit.ops.mixin.boards.model import uid
+from otelkit.ops.mixin.boards.model import MOST_POINTS, uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -162,7 +162,7 @@ def _panel(panel: Panel, number: int, chosen: list[str], parameters: Parameters)
     built = _BUILDERS[panel.kind](panel)
     built.id(number).title(panel.title).description(panel.about).unit(panel.unit)
     built.datasource(_source(panel.source)).links([_link(panel.link, chosen)])
-    built.span(panel.width).height(_HEIGHTS.get(panel.kind, _HEIGHT))
+    built.max_data_points(MOST_POINTS).span(panel.width).height(_HEIGHTS.get(panel.kind, _HEIGHT))
     for letter, target in zip("ABCDEFGH", panel.targets, strict=False):
         built.with_target(_target(panel, target, letter))
     if panel.most:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otelkit.ops.mixin.boards._parts import RATE, to
+from otelkit.ops.mixin.boards._parts import RATE, threshold, to
 from otelkit.ops.mixin.boards.model import Board, Column, Panel, Target
 from otelkit.ops.mixin.model import HEALTH
 
@@ -24,6 +24,7 @@ BOARD: Final = Board(
                 unit="short",
                 targets=(Target(query="prometheus_tsdb_head_series", legend="{{instance}}"),),
                 link=to("stack", "Stack"),
+                warn=threshold("max_series"),
             ),
             Panel(
                 title="Growth in a week",

@@ -128,6 +128,7 @@ _SERVICES = (
             Target(query=f"max by (service_name) (process_memory_usage_bytes{{{CHOSEN}}})", legend="{{service_name}}"),
         ),
         link=_REQUESTS,
+        warn=threshold("rss"),
     ),
     Panel(
         title="Open files, by service",
@@ -140,6 +141,7 @@ _SERVICES = (
             ),
         ),
         link=_REQUESTS,
+        warn=threshold("fds"),
     ),
     Panel(
         title="Threads, by service",

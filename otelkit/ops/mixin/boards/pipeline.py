@@ -159,6 +159,7 @@ _RESOURCES = (
         targets=(Target(query="prometheus_tsdb_head_series", legend="{{instance}}"),),
         link=_COST,
         width=6,
+        warn=threshold("max_series"),
     ),
     Panel(
         title="Cut off",

@@ -205,6 +205,36 @@ _DEPENDENCIES = (
         width=12,
         warn=threshold("upstream_slow"),
     ),
+    Panel(
+        title="Health checks",
+        about="What each service says of what it depends on. Without a critical one it asks for no more requests.",
+        unit="short",
+        targets=(
+            Target(
+                query=f"min by (service_name, otelkit_health_check) (otelkit_health_check_status{{{CHOSEN}}})",
+                legend="{{service_name}} {{otelkit_health_check}}",
+            ),
+        ),
+        link=to("status", "Status"),
+        kind="states",
+        width=12,
+        colours={1.0: ("works", "green"), 0.0: ("does not work", "red")},
+    ),
+    Panel(
+        title="Time for health checks",
+        about="How long each check took. One that is slow soon times out, and takes the service out of service.",
+        unit="s",
+        targets=(
+            Target(
+                query="max by (service_name, otelkit_health_check) "
+                f"(otelkit_health_check_duration_seconds{{{CHOSEN}}})",
+                legend="{{service_name}} {{otelkit_health_check}}",
+            ),
+        ),
+        link=to("database", "Database"),
+        width=12,
+        warn=threshold("check_slow"),
+    ),
 )
 
 _RESOURCES = (
@@ -247,6 +277,7 @@ _RESOURCES = (
         ),
         link=_SLOW,
         width=6,
+        warn=threshold("loop_lag"),
     ),
 )
 

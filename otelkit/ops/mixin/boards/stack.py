@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otelkit.ops.mixin.boards._parts import RATE, to
+from otelkit.ops.mixin.boards._parts import RATE, threshold, to
 from otelkit.ops.mixin.boards.model import Board, Panel, Target
 
 _PIPELINE: Final = to("pipeline", "Pipeline")
@@ -46,6 +46,7 @@ BOARD: Final = Board(
                 ),
                 link=_ALERTS,
                 width=6,
+                warn=threshold("stack_errors"),
             ),
             Panel(
                 title="Failed rules",
