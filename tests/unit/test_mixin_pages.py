@@ -69,7 +69,7 @@ def test_alerts_of_one_name_share_a_page_that_tells_them_apart() -> None:
     assert 'Critical, `window="1h"`: when this has been true for 30 s' in pages[RUNBOOK]
     assert "By `otelkit drill 1h`, which breaks what it watches. By `otelkit drill 6h`" in pages[RUNBOOK]
     assert "| alerts | 1 |" in pages[REFERENCE]
-    assert "| rules that make them, where nobody chose anything | 2 |" in pages[REFERENCE]
+    assert "| rules that make them, before a service has numbers of its own | 2 |" in pages[REFERENCE]
 
 
 def test_an_alert_that_a_text_names_is_a_link_to_its_runbook_but_not_within_code() -> None:

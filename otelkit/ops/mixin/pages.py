@@ -275,6 +275,8 @@ def _proof(page: Page) -> str:
     fire, silent = cases().get(page.name, (0, 0))
     if fire or silent:
         parts.append(f"By {some(fire + silent, 'case')}: {fire} in which it fires, {silent} in which it is silent.")
+    if page.alert.language == "logql":
+        parts.append("By records on both sides of its number, in a running Loki.")
     parts += [f"By `otelkit drill {drill}`, which breaks what it watches." for drill in page.drills]
     if not page.drills:
         parts.append(f"By no drill: {page.alert.undrilled}")
@@ -353,17 +355,22 @@ def _counts(pages: Sequence[Page]) -> str:
     counted = cases()
     with_cases = [page for page in pages if any(counted.get(page.name, ()))]
     drills = [page.drills for page in pages if page.drills]
+    played = [page for page in pages if page.alert.language == "logql"]
     unproven = [page for page in pages if page.alert.unproven]
     rows = [
         ["alerts", str(len(pages))],
-        ["rules that make them, where nobody chose anything", str(sum(len(page.alerts) for page in pages))],
+        ["rules that make them, before a service has numbers of its own", str(sum(len(page.alerts) for page in pages))],
         ["with a runbook", str(sum(bool(page.alert.runbook.looks) for page in pages))],
-        ["with cases", f"{len(with_cases)}, by {sum(map(sum, counted.values()))} cases"],
+        [
+            "with cases for promtool",
+            f"{len(with_cases)}, by {sum(sum(counted[page.name]) for page in with_cases)} cases",
+        ],
+        ["played to a running Loki: promtool knows no LogQL", str(len(played))],
         ["with a drill", f"{len(drills)}, by {len({drill for each in drills for drill in each})} drills"],
         ["unproven on live series", str(len(unproven))],
     ]
     parts = [table(("What there is", "How many"), rows), ""]
-    without = [page for page in pages if page not in with_cases]
+    without = [page for page in pages if page not in (*with_cases, *played)]
     parts += [f"- {_reference_link(page)} has no cases." for page in without]
     parts += [f"- {_reference_link(page)} is unproven: {_stopped(page.alert.unproven)}" for page in unproven]
     return "\n".join(parts).rstrip() + "\n"
@@ -398,7 +405,7 @@ def _row(page: Page) -> list[str]:
         codes(each.name for each in page.thresholds),
         GROUPS[page.alert.group],
         codes(page.drills) or "none",
-        f"{fire} + {silent}" if fire or silent else "none",
+        f"{fire} + {silent}" if fire or silent else "Loki" if page.alert.language == "logql" else "none",
     ]
 
 
