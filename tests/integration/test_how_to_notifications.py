@@ -36,7 +36,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 def test_every_receiver_has_its_row_with_its_secret() -> None:
     rows = re.findall(r"^\| [^|]+ \| [^|]+ \| `([a-z-]+)`", NOTIFICATIONS, re.MULTILINE)
-    assert rows == [channel.secret for channel in alertmanager.ALL.values()]
+    assert rows == [channel.file for channel in alertmanager.ALL.values()]
 
 
 def test_what_is_chosen_can_be_read() -> None:

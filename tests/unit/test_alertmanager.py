@@ -49,7 +49,7 @@ def test_what_is_committed_tells_nobody_and_names_no_secret() -> None:
 
 def test_secrets_are_only_ever_named_as_files_in_their_folder() -> None:
     made = document()
-    assert set(alertmanager.secrets(made["receivers"])) == {f"secrets/{channel.secret}" for channel in ALL.values()}
+    assert set(alertmanager.secrets(made["receivers"])) == {f"secrets/{channel.file}" for channel in ALL.values()}
     keys = set(chain.from_iterable(_keys(made)))
     assert not {key for key in keys if key in {"api_url", "routing_key", "auth_password", "password"}}
 

@@ -40,7 +40,7 @@ def post(url: str, document: Any) -> int:
 
 def secret(receiver: Receiver, folder: Path, name: str) -> str:
     receiver.write_secrets(folder)
-    return (folder / ALL[name].secret).read_text()
+    return (folder / ALL[name].file).read_text()
 
 
 def test_its_secrets_switch_everybody_on_and_are_their_owners_only(receiver: Receiver, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class Receiver:
         for name, receiver in alertmanager.ALL.items():
             path = next((path for path, kind in _PATH.items() if kind == name), "")
             own = self.secrets[name]
-            file = folder / receiver.secret
+            file = folder / receiver.file
             file.touch(_OWNER_ONLY)
             file.write_text(own if name in ("pager", "mail") else f"{self._http}{path}/{own}", encoding="utf-8")
 

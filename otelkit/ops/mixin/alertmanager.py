@@ -33,41 +33,23 @@ SECRETS: Final = f"{FOLDER}/secrets"
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
-    """Somebody who can be told.
+    """A way of telling somebody.
 
     Args:
-        title: What tells them.
-        secret: The name of the file that switches it on.
-        hears: What they hear of, as the end of a sentence.
+        file: The name of the file that holds its secret, and switches it on.
         instead: Who hears it where this one is off.
     """
 
-    title: str
-    secret: str
-    hears: str
+    file: str
     instead: str = ""
 
 
 ALL: Final[Mapping[str, Channel]] = {
-    "pager": Channel(title="PagerDuty", secret="pagerduty-routing-key", hears="critical alerts"),  # noqa: S106  a file's name
-    "chat": Channel(
-        title="Slack",
-        secret="slack-webhook-url",  # noqa: S106  the same
-        hears="critical alerts and warnings",
-        instead="mail",
-    ),
-    "mail": Channel(
-        title="e-mail",
-        secret="smtp-password",  # noqa: S106  the same
-        hears="what is good to know, once a day",
-        instead="chat",
-    ),
-    "webhook": Channel(title="a webhook", secret="webhook-url", hears="every alert"),  # noqa: S106  the same
-    "deadman": Channel(
-        title="the dead man's switch",
-        secret="deadman-url",  # noqa: S106  the same
-        hears="the Watchdog, each minute",
-    ),
+    "pager": Channel(file="pagerduty-routing-key"),
+    "chat": Channel(file="slack-webhook-url", instead="mail"),
+    "mail": Channel(file="smtp-password", instead="chat"),
+    "webhook": Channel(file="webhook-url"),
+    "deadman": Channel(file="deadman-url"),
 }
 """All receivers, by the name that routes have for them."""
 
@@ -186,12 +168,12 @@ def render_alertmanager(parameters: Parameters, groups: Iterable[Group], receive
 
 def found(folder: Path) -> frozenset[str]:
     """Return who can be told: those whose secret is in the folder. An empty file is none."""
-    return frozenset(name for name, channel in ALL.items() if _content(folder / channel.secret) != "")
+    return frozenset(name for name, channel in ALL.items() if _content(folder / channel.file) != "")
 
 
 def doubts(folder: Path) -> Iterator[str]:
     """Yield what is wrong with the files of a folder of secrets, in a line each, and no secret in any."""
-    names = [channel.secret for channel in ALL.values()]
+    names = [channel.file for channel in ALL.values()]
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         content = _content(file)
         if file.name.startswith("."):
@@ -263,7 +245,7 @@ def _ways(notify: Notify) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield how each receiver is told; none of e-mail without a server, a sender and somebody to get it."""
 
     def file(name: str) -> str:
-        return f"secrets/{ALL[name].secret}"
+        return f"secrets/{ALL[name].file}"
 
     pager = {
         "routing_key_file": file("pager"),

@@ -43,8 +43,8 @@ def switch_on(place: Path, state: State, source: Path) -> list[str]:
         folders.append(Path(state.secrets))
         own.mkdir(parents=True, exist_ok=True)
         for channel in alertmanager.ALL.values():
-            if (folders[-1] / channel.secret).is_file():
-                _copy(folders[-1] / channel.secret, own)
+            if (folders[-1] / channel.file).is_file():
+                _copy(folders[-1] / channel.file, own)
     document = _read(place / alertmanager.CONFIGURATION)
     ways = _read(place / alertmanager.RECEIVERS)
     before = _receivers(document)
@@ -69,14 +69,14 @@ def nobody(place: Path) -> tuple[str, str] | None:
     if not on.keys() >= alertmanager.ALL.keys() or any(on[name] for name in PAGING):
         return None
     what = "nobody is paged: critical alerts go where warnings go" if on["chat"] else "nobody is told of any alert"
-    secrets = " or ".join(alertmanager.ALL[name].secret for name in PAGING)
+    secrets = " or ".join(alertmanager.ALL[name].file for name in PAGING)
     return what, f"put {secrets} into a folder, and name it: otelkit stack up --secrets DIR ({_HOW_TO})"
 
 
 def _without_use(ways: Mapping[str, Any], folder: Path) -> Iterator[str]:
     """Yield secrets of those who cannot be told for want of what is no secret."""
     for name in sorted(alertmanager.found(folder) - ways.keys() if ways else ()):
-        file = alertmanager.ALL[name].secret
+        file = alertmanager.ALL[name].file
         yield f"{file} is there, and nothing says how it is used: set [notify] in parameters.toml, and render"
 
 
