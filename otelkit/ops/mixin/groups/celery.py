@@ -301,7 +301,7 @@ CELERY_STALLED = Alert(
     group="celery",
     severity="critical",
     lasting="1m",
-    expr=f"{_DEPTH} > 0\nunless on ({_QUEUE}) sum by ({_QUEUE}) (rate({_RUNS}[${{stall}}s])) > 0",
+    expr=f"{_DEPTH} > 0\nunless on ({_QUEUE}) sum by ({_QUEUE}) (rate({_RUNS}[$stall])) > 0",
     thresholds=(
         Threshold(
             name="stall",
@@ -530,7 +530,7 @@ PUBLISH_FAILING = Alert(
         note="Celery tries to publish several times before a message counts as lost (`task_publish_retry`).",
     ),
     drill="redis-down",
-    late=(_SENT,),
+    late=(f'{_SENT}{{error_type!=""}}',),
 )
 
 GROUP = Group(
