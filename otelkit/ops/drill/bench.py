@@ -61,6 +61,7 @@ _TAKEN: Final = ("is taken by", "address already in use")
 _TRIES: Final = 3
 _BUSY: Final = 120.0  # seconds that one command about the stack may take
 _DAYS: Final = 90  # of a certificate that is all right
+_VERSIONS: Final = Path("/usr/lib/postgresql")  # where Debian keeps PostgreSQL's own programs, out of PATH
 _UNPRIVILEGED: Final = ("postgres", "nobody")  # PostgreSQL refuses to be root
 
 
@@ -421,7 +422,8 @@ class Bench:
 
     def _emitter(self) -> Program:
         argv = [sys.executable, "-m", "otelkit.ops.drill._emitter"]
-        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoints.otlp_http}
+        # A queue that a burst fills, on a fast machine too.
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoints.otlp_http, "OTEL_BLRP_MAX_QUEUE_SIZE": "1024"}
         return Program(name="emitter", argv=argv, env=env, ready=lambda: True)
 
     def _service(self, name: str) -> Program:
@@ -458,8 +460,7 @@ class Bench:
 
 
 def _find(names: Sequence[str], programs: Path | None) -> str | None:
-    # Debian keeps PostgreSQL's own programs out of PATH.
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    versions = sorted(_VERSIONS.glob("*/bin"), reverse=True)
     path = os.pathsep.join([*([str(programs)] if programs else []), os.environ.get("PATH", ""), *map(str, versions)])
     return next(filter(None, (shutil.which(name, path=path) for name in names)), None)
 
