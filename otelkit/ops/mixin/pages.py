@@ -38,6 +38,7 @@ _ORDER: Final = tuple(_LOUD)
 _ASKED: Final = {"prometheus": ("Prometheus", "promql"), "loki": ("Loki", "logql"), "tempo": ("Tempo", "traceql")}
 _LABEL: Final = re.compile(r"\{\{-?\s*\$labels\.(\w+)[^}]*\}\}")
 _VALUE: Final = re.compile(r"\{\{[^}]*\$value[^}]*\}\}")
+_WITH: Final = re.compile(r"\{\{ with \$labels\.(\w+) \}\}(.*?)(?=\{\{ (?:else|end) \}\})")
 _OTHER: Final = re.compile(r"\{\{.*?\}\}")
 _PLACEHOLDER: Final = re.compile(r"<([a-z]\w*)>")
 _STEPS: Final[Mapping[str, Sequence[tuple[str, float]]]] = {
@@ -428,7 +429,9 @@ def _recorded(groups: Iterable[Group]) -> Iterator[str]:
 
 def _said(summary: str) -> str:
     """Write a summary as people will read it, with a placeholder for what is filled in."""
-    return _OTHER.sub("", _VALUE.sub("`<value>`", _LABEL.sub(r"`<\1>`", summary)))
+    summary = _WITH.sub(lambda found: found[2].replace("{{ . }}", f"`<{found[1]}>`"), summary)
+    summary = _LABEL.sub(r"`<\1>`", summary.replace("{{ else }}", " or "))
+    return _OTHER.sub("", _VALUE.sub("`<value>`", summary))
 
 
 def _board(alert: Alert, parameters: Parameters) -> str:
