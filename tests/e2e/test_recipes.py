@@ -39,7 +39,7 @@ def test_daily_active_users_are_counted_from_the_log_that_does_not_tell_who_they
     logql = logql.replace('service_name="api"', f'service_name="{service}"')
     series = wait_for(lambda: query.loki.range(logql), lambda found: found and found[0].points[-1][1] == 3, DEADLINE)
     assert len(series) == 1
-    ids = [str(record.attributes.get("enduser.pseudo.id", "")) for record in query.logs(service=service)]
+    ids = [str(record.attributes.get("enduser_pseudo_id", "")) for record in query.logs(service=service)]
     told = [each for each in ids if each]
     assert (len(told), len(set(told))) == (5, 3)
     assert all(re.fullmatch(r"hash:[0-9a-f]{16}", each) for each in told)
