@@ -47,6 +47,7 @@ OTHER = {**SERVICE, "service_name": "payment"}
 ELSEWHERE = {**SERVICE, "deployment_environment_name": "test"}
 BARE = {"service_name": "api"}
 HERE = {"deployment_environment_name": "production"}
+QUEUE = {"service_namespace": "shop", "messaging_destination_name": "mail", **HERE}
 ANNOTATIONS = {
     "summary": 'orders <fail> & "more"',
     "description": "Pages fail.",
@@ -167,6 +168,18 @@ class TestInhibition:
                 id="of an SLO, the louder one of the same SLO",
             ),
             pytest.param(
+                alert("CeleryStalled", "critical", "celery", QUEUE),
+                [alert("CeleryQueueBacklog", "warning", "celery", QUEUE)],
+                [
+                    alert("CeleryQueueBacklog", "warning", "celery", {**QUEUE, "messaging_destination_name": "slow"}),
+                    alert("CeleryQueueBacklog", "warning", "celery", {**QUEUE, **HERE, "service_namespace": "crm"}),
+                    alert("CeleryQueueBacklog", "warning", "celery", {"messaging_destination_name": "mail"}),
+                    alert("CeleryQueueWaitHigh", "warning", "celery", {**QUEUE, **SERVICE}),
+                    alert("LokiDiscarding", "warning", "stack", {"service_namespace": "shop", **HERE}),
+                ],
+                id="of a queue, which has no service, the louder one of the same queue",
+            ),
+            pytest.param(
                 alert("PrometheusRulesFailing", "critical", "stack"),
                 [],
                 [
@@ -240,10 +253,12 @@ class TestInhibition:
                 [
                     alert("CacheHitRateLow", "warning", "cache", SERVICE),
                     alert("PublishFailing", "critical", "celery", OTHER),
+                    alert("CeleryStalled", "critical", "celery", QUEUE),
                     alert("DbErrors", "warning", "db", SERVICE, db_system_name="redis"),
                 ],
                 [
                     alert("CacheHitRateLow", "warning", "cache", ELSEWHERE),
+                    alert("CeleryStalled", "critical", "celery", {"messaging_destination_name": "mail"}),
                     alert("DbErrors", "warning", "db", SERVICE, db_system_name="postgresql"),
                     alert("DbPoolHigh", "warning", "db", SERVICE),
                     alert("HighErrorRate", "critical", "http", SERVICE),
@@ -256,6 +271,7 @@ class TestInhibition:
                 [
                     alert("CacheHitRateLow", "warning", "cache", BARE),
                     alert("CeleryTasksFailing", "warning", "celery", SERVICE),
+                    alert("CeleryQueueBacklog", "warning", "celery", QUEUE),
                     alert("SlowQueries", "warning", "db", ELSEWHERE, db_system_name="redis"),
                 ],
                 [

@@ -106,6 +106,11 @@ inhibit_rules:
     target_matchers: [severity=~"warning|info", service_name!="", group!=""]
     equal: [group, slo, {", ".join(SERVICE)}]
 
+  # The same of one queue, whose alerts have no service: one fills it, another works it off.
+  - source_matchers: [severity="critical", service_name="", messaging_destination_name!=""]
+    target_matchers: [severity=~"warning|info", service_name="", messaging_destination_name!=""]
+    equal: [messaging_destination_name, service_namespace, deployment_environment_name]
+
   # A service that is gone answers nothing.
   - source_matchers: [alertname="ServiceDown", service_name!=""]
     target_matchers: [group=~"http|slo|business|cache|db|celery", service_name!=""]
@@ -119,27 +124,29 @@ _ABSENCE: Final = """
 """
 
 _SHARED: Final = """
-  # {title}, in the services of the same environment ...
+  # {title}, in the same environment ...
   - source_matchers: [alertname="{alert}"]
-    target_matchers: [{symptoms}, service_name!=""]
+    target_matchers: [{symptoms}]
     equal: [deployment_environment_name]
-  # ... and where its exporter does not say which environment it is in, of all.
+  # ... and where its exporter does not say which that is, in all.
   - source_matchers: [alertname="{alert}", deployment_environment_name=""]
-    target_matchers: [{symptoms}, service_name!=""]
+    target_matchers: [{symptoms}]
 """
 
+_OF_SERVICES = 'service_name!=""'
 _DEPENDENCIES: Final = (
     # Services that have other databases are told of those: what is named must be PostgreSQL's, or say nothing of whose.
     (
-        "A database that is down, over its symptoms",
+        "A database that is down, over its symptoms in services",
         "DatabaseDown",
-        ('alertname=~"DbErrors|DbPool.*|SlowQueries"', 'db_system_name=~"postgresql|"'),
+        ('alertname=~"DbErrors|DbPool.*|SlowQueries"', 'db_system_name=~"postgresql|"', _OF_SERVICES),
     ),
-    ("Redis that is down, over caches and queues", "RedisDown", ('group=~"cache|celery"',)),
+    ("Redis that is down, over caches of services", "RedisDown", ('group="cache"', _OF_SERVICES)),
+    ("Redis that is down, over tasks and queues", "RedisDown", ('group="celery"',)),
     (
-        "Redis that is down, over its own commands",
+        "Redis that is down, over its own commands in services",
         "RedisDown",
-        ('alertname=~"DbErrors|SlowQueries"', 'db_system_name="redis"'),
+        ('alertname=~"DbErrors|SlowQueries"', 'db_system_name="redis"', _OF_SERVICES),
     ),
 )
 """A shared dependency and its symptoms: in words, the alert that it is down, and the alerts that follow."""
