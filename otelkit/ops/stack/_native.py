@@ -387,6 +387,7 @@ def _own(place: Path, state: State, name: str, progress: Progress) -> dict[str, 
     port = state.ports["GRAFANA_PORT"]
     return {
         "GF_PATHS_PROVISIONING": str(place / "deploy/grafana/provisioning"),
+        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(place / "deploy/grafana/dashboards/overview.json"),
         "GF_PATHS_DATA": str(data),
         "GF_PATHS_LOGS": str(data / "log"),
         "GF_PATHS_PLUGINS": str(data / "plugins"),
