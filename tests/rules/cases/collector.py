@@ -127,6 +127,15 @@ _DROPPING = (
         for signal in _STORES
         for reason in ("send_failed", "enqueue_failed")
     ),
+    Case(
+        alert="CollectorDropping",
+        says="a Collector that began anew loses fewer than before",
+        series=_counted("send_failed", "logs", "7x40 _x8 3x40"),
+        at="14m",
+        fires=(_lost("logs", "send_failed"),),
+        summary="The Collector at collector:8888 could not hand logs to otlp_http/loki: 3 in five minutes "
+        "(send_failed)",
+    ),
     *(
         Case(
             alert="CollectorDropping",

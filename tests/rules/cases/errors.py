@@ -94,6 +94,12 @@ _SPIKE = (
     ),
     Case(
         alert="ErrorFingerprintSpike",
+        says="fifty long ago, and nothing was heard for twenty minutes",
+        series=_counted("50x40 _x80 50x40"),
+        at="32m",
+    ),
+    Case(
+        alert="ErrorFingerprintSpike",
         says="twenty of each of two",
         series=_counted("0+1x80") | _counted("0+1x80", fingerprint="93bd6de9f359"),
         at="10m",
@@ -122,7 +128,7 @@ _SPIKE = (
 
 CASES: Final = (*_NEW, *_SPIKE)
 
+_SAME: Final = "its labels are matched with those of the others, which ask for it too"
 SURVIVORS: Final = {
-    'ErrorFingerprintSpike: without exception_fingerprint!="" #2': "a series is compared with itself five minutes ago: "
-    "one with a fingerprint has it then too",
+    f'ErrorFingerprintSpike: without exception_fingerprint!=""{more}': _SAME for more in ("", " #2", " #3")
 }

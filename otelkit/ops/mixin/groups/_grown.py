@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 
-def grown(series: str, window: str = "5m") -> str:
-    """Return the growth of each series within a window.
+def grown(series: str, window: str = "5m", memory: str = "1h") -> str:
+    """Return the growth of each series within a window: whole items, where `increase()` estimates.
 
     Many counters do not exist before they count something, and begin above zero: `increase()` sees no step then. What
-    was not there before the window counts whole. After an hour without Prometheus that is all that was ever counted.
+    was not there before counts whole, and so does what began anew. Nothing counts twice where no data came for a while:
+    the last that is remembered is taken off.
 
     Args:
         series: A selector.
         window: How long back.
+        memory: How long before that a value is remembered.
     """
-    return f"(({series} unless {series} offset {window}) or increase({series}[{window}]))"
+    return f"({series} - (last_over_time({series}[{memory}] offset {window}) <= {series}) or {series})"

@@ -210,8 +210,9 @@ DROPPING: Final = Alert(
             ),
         ),
         tell="Who relies on these data for a report or an SLO: the gap stays.",
-        note="After an hour without Prometheus it tells, for five minutes, of all that was lost since the Collector "
-        "began. What a network loses after it said that it has it nobody counts: see `TelemetryLossSuspected`.",
+        note="Items count by whole requests: a store may have taken the good ones of a request that it refused. After "
+        "an hour without Prometheus it tells, for five minutes, of all that was lost since the Collector began. What a "
+        "network loses after it said that it has it nobody counts: see `TelemetryLossSuspected`.",
     ),
     late=(
         "collector_signal:lost_items:increase5m",

@@ -20,13 +20,12 @@ _LEFT_OUT: Final = 'otel_signal="traces", processor!~"tail_sampling.*"'
 RECORDINGS: Final = (
     Recording(
         name="service:spans_delivered:increase10m",
-        expr="sum by ($S) ("
-        + grown('otelkit_telemetry_delivered_total{service_name!="", otelkit_signal="traces"}', "10m")
-        + ")",
+        expr="sum by ($S) "
+        '(increase(otelkit_telemetry_delivered_total{service_name!="", otelkit_signal="traces"}[10m]))',
     ),
     Recording(
         name="service:spans_counted:increase10m",
-        expr="sum by ($S) (" + grown('traces_span_metrics_calls_total{service_name!=""}', "10m") + ")",
+        expr="sum by ($S) (" + grown('traces_span_metrics_calls_total{service_name!=""}', "10m", "10m") + ")",
     ),
     # On purpose, before they are counted: a filter, a sampler. What tail sampling leaves out has been counted.
     Recording(
