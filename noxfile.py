@@ -446,7 +446,7 @@ BENCH_SQLALCHEMY = "sqlalchemy==2.0.*"
 @nox.session(default=False, requires=["wheel"])
 @lane
 def bench(session: nox.Session) -> None:
-    """Measure what telemetry costs; `-- stall encoding instr cpu` chooses."""
+    """Measure what telemetry costs; `-- stall encoding instr cpu` chooses, `-- boards --prometheus URL` is extra."""
     install(session, f"{built_wheel(session)}[all]", "virtualenv", BENCH_SQLALCHEMY)
     vanilla = Path(session.create_tmp()).resolve() / "vanilla"
     session.run("python", "-m", "virtualenv", "--quiet", "--clear", str(vanilla))

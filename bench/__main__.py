@@ -1,10 +1,12 @@
 """The only place that runs the measurements, keeps what they say, and judges it: `nox -s bench`.
 
     python bench --vanilla PYTHON [stall] [encoding] [instr] [cpu]
+    python bench --vanilla PYTHON boards --prometheus URL
 
-Without names all four run, in about six minutes. `stall` and `encoding` measure the encoder alone; `instr` and `cpu`
-measure requests of a small application in four variants (see `worker`), of which vanilla runs in an environment of its
-own. Everything goes through `otelkit.configure()`, so that they measure whatever stands behind it.
+Without names the first four run, in about six minutes. `stall` and `encoding` measure the encoder alone; `instr` and
+`cpu` measure requests of a small application in four variants (see `worker`), of which vanilla runs in an environment
+of its own. `boards` measures what Grafana would wait for, with a day of the series that a running Prometheus has; it
+takes four minutes. Everything else goes through `otelkit.configure()`, so that they measure whatever stands behind it.
 
 One JSON file for each run, `bench/results/<date>-<commit>.json`, holds every round, what arrived, and all versions. A
 busy machine makes times longer and leaves instructions as they are: before you believe a time, look at the bare one.
@@ -23,6 +25,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boards
 import cpu
 import encoding
 import instr
@@ -43,8 +46,13 @@ print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))
 def main() -> int:
     """Run what was asked for; return the exit code: 1 where a gate is not met."""
     parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="stall, encoding, instr, cpu; all without one")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="stall, encoding, instr, cpu, boards; without one all but boards"
+    )
     parser.add_argument("--vanilla", type=Path, required=True, help="Python of an environment without otelkit")
+    parser.add_argument(
+        "--prometheus", metavar="URL", help="whose series `boards` takes, with traffic on the example shop"
+    )
     asked = parser.parse_args()
     measurements: dict[str, Callable[[], dict[str, Any]]] = {
         "stall": stall.measure,
@@ -52,6 +60,10 @@ def main() -> int:
         "instr": lambda: instr.measure(asked.vanilla),
         "cpu": lambda: cpu.measure(asked.vanilla),
     }
+    if "boards" in asked.names:
+        if not asked.prometheus or (absent := boards.missing()):
+            parser.error(f"boards needs {'--prometheus' if not asked.prometheus else ' and '.join(absent)}")
+        measurements["boards"] = lambda: boards.measure(asked.prometheus)
     if unknown := set(asked.names) - set(measurements):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(measurements)}")
     names = asked.names or list(measurements)
@@ -114,6 +126,9 @@ _SUMMARY = (
     "ratio",
     "redaction_share",
     "unsampled_share",
+    "all_boards_ms",
+    "all_boards_cpu_ms",
+    "aim_ms",
 )
 
 
