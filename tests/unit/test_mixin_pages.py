@@ -83,6 +83,13 @@ def test_an_alert_that_a_text_names_is_a_link_to_its_runbook_but_not_within_code
     )
 
 
+def test_a_summary_names_labels_too_that_are_only_sometimes_there() -> None:
+    summary = "{{ with $labels.pod }}pod {{ . }}{{ else }}container {{ $labels.name }}{{ end }} uses {{ $value }}"
+    alert = replace(http.HIGH_ERROR_RATE, summary=summary)
+    text = render_pages((replace(http.GROUP, alerts=(alert,)),), Parameters())[RUNBOOK]
+    assert "\n> pod `<pod>` or container `<name>` uses `<value>`\n" in text
+
+
 def test_links_lead_to_the_addresses_that_were_chosen() -> None:
     chosen = Parameters(grafana="https://g.example", alertmanager="https://a.example")
     text = render_pages((http.GROUP,), chosen)[RUNBOOK]

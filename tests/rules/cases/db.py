@@ -215,6 +215,12 @@ CASES = (
     ),
     Case(
         alert="SlowQueries",
+        says="connects to a server that does not answer, 3 s each",
+        series=_statements("0+10x80", "0+30x80", operation="connect"),
+        at="6m",
+    ),
+    Case(
+        alert="SlowQueries",
         says="2 s in a service whose reports may take 3",
         series=_statements("0+10x80", "0+20x80", service="reports"),
         at="6m",

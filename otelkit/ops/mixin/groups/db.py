@@ -296,22 +296,25 @@ DB_POOL_EXHAUSTED = Alert(
 )
 
 _BY_STATEMENT = "$S, db_system_name, db_operation_name, db_collection_name"
+# A connect that fails slowly is an error, and no query.
+_MEAN = (
+    f'sum by ({_BY_STATEMENT}) (rate({_Q}_sum{{db_operation_name!="connect", $service}}[5m]))\n'
+    f"/ sum by ({_BY_STATEMENT}) (rate({_Q}_count{{$service}}[5m]))"
+)
 
 SLOW_QUERIES = Alert(
     name="SlowQueries",
     group="db",
     severity="warning",
     lasting="5m",
-    expr=f"sum by ({_BY_STATEMENT}) (rate({_Q}_sum{{$service}}[5m]))\n"
-    f"/ sum by ({_BY_STATEMENT}) (rate({_Q}_count{{$service}}[5m])) > $slow_query",
+    expr=f"{_MEAN} > $slow_query",
     thresholds=(
         Threshold(
             name="slow_query",
             default=1,
             unit="seconds",
             about="mean duration of one kind of statement",
-            observed=f'max by ($S) (sum by ({_BY_STATEMENT}) (rate({_Q}_sum{{service_name!=""}}[5m])) '
-            f'/ sum by ({_BY_STATEMENT}) (rate({_Q}_count{{service_name!=""}}[5m])))',
+            observed=f"max by ($S) ({_MEAN})",
         ),
     ),
     feels="Pages that need this statement are slow.",
