@@ -70,6 +70,7 @@ def differences(root: Path, files: Mapping[str, str]) -> list[Difference]:
 
     Raises:
         FileExistsError: Somebody else wrote a file that would be overwritten; the message names all.
+        OSError: A file cannot be read.
     """
     found = {path: text for path in files if not _is_own(path, text := _read(root / path))}
     if foreign := [path for path, text in found.items() if text is not None and not mixin.is_generated(text)]:
@@ -81,7 +82,11 @@ def differences(root: Path, files: Mapping[str, str]) -> list[Difference]:
 
 
 def write(root: Path, changes: Iterable[Difference]) -> None:
-    """Write, or remove, what differs."""
+    """Write, or remove, what differs.
+
+    Raises:
+        OSError: A file cannot be.
+    """
     for change in changes:
         file = root / change.path
         if change.generated is None:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from otelkit.errors import QueryError
+from otelkit.ops import observed
 from otelkit.ops.mixin.boards import boards
 from otelkit.ops.mixin.boards.model import queries
 from otelkit.ops.mixin.groups import groups
@@ -63,6 +64,14 @@ WHAT_THERE_IS = {
     "slo": "api-availability",
 }
 """What stands for a label in a query of a runbook; the others are taken from series that have them."""
+
+UNSEEN = {
+    "container_mem": "there are no containers here",
+    "orders_stopped_expected": "it looks back for an hour",
+    "redis_mem": "a Redis without a bound",
+    "stack_errors": "no store refused a request",
+}
+"""Thresholds of whose alerts nothing is seen while all is well, and why."""
 
 every_group = pytest.mark.parametrize("name", GROUPS)
 every_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -414,6 +423,17 @@ def test_every_query_of_a_runbook_can_be_asked(live: Live, record_property: Call
                 wrong.append(f"{alert.name}: {question}: {error}")
     assert not wrong, "\n".join(wrong)
     record_property(PRINTED_LAST, f"runbooks: {len(ALERTS)}, {found} have data at their first look while all is well")
+
+
+def test_what_thresholds_are_compared_with_was_seen(live: Live) -> None:
+    """Where its query selects nothing, `otelkit render --observed` has nothing to choose a threshold by."""
+
+    def unseen() -> list[str]:
+        found = observed.observe(live.query.prometheus, GROUPS.values(), INPUTS.parameters, over=600.0)
+        empty = [each.threshold for each in found if each.quantiles is None]
+        return [f"{each.name}: nothing seen of {each.observed}" for each in empty if each.name not in UNSEEN]
+
+    settled(live, unseen)
 
 
 def test_nothing_is_wrong_with_a_healthy_shop(live: Live) -> None:

@@ -68,6 +68,14 @@ def test_a_file_that_somebody_wrote_stays_and_is_named(own: Path, capsys: pytest
     assert [file.name for file in (own / "deploy").rglob("*.*")] == ["http.yaml"]
 
 
+def test_a_folder_that_is_none_is_one_clear_line(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own / "file").touch()
+    assert main(["render", "--out", "file"]) == 2
+    told = capsys.readouterr().err
+    assert "file" in told
+    assert told.count("\n") == 1
+
+
 def test_parameters_are_those_of_the_folder_or_those_named(own: Path) -> None:
     (own / "tight.toml").write_text('[thresholds]\nerror_crit = "1%"\n', encoding="utf-8")
     assert main(["render", "--parameters", "tight.toml"]) == 0

@@ -85,21 +85,31 @@ def main(options: argparse.Namespace) -> int:
         files.pop(render.PARAMETERS)  # what is offered there was taken elsewhere
     try:
         changes = render.differences(options.out, files)
+        if not options.check:
+            render.write(options.out, changes)
     except FileExistsError as error:
         print(f"not generated, and in the way: {error}; move them, or name another folder: --out", file=sys.stderr)
         return _DIFFERS
-    if options.check:
-        try:
-            for change in changes:
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return _DIFFERS
+    return _show(changes, check=options.check)
+
+
+def _show(changes: Iterable[Difference], *, check: bool) -> int:
+    """Print a diff of each, or what became of it; 1 where `check` found one."""
+    differs = False
+    try:
+        for change in changes:
+            differs = check
+            if check:
                 sys.stdout.writelines(_diff(change))
-            sys.stdout.flush()
-        except BrokenPipeError:  # whoever reads has seen enough; Python would complain once more as it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _DIFFERS if changes else 0
-    render.write(options.out, changes)
-    for change in changes:
-        print(change.path if change.generated is not None else f"{change.path} removed")
-    return 0
+            else:
+                print(change.path if change.generated is not None else f"{change.path} removed")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough; Python would complain once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _DIFFERS if differs else 0
 
 
 def _inputs(options: argparse.Namespace) -> Inputs:
