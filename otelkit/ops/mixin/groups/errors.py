@@ -77,8 +77,8 @@ NEW: Final = Alert(
             ),
         ),
         tell="The authors of the last change; nobody at night, unless another alert pages.",
-        note="It is told once, for five minutes. After the first hour of a stack, or when Prometheus was away for "
-        "longer than an hour, each is new once. A fingerprint that was folded (`MetricOverflow`) is not seen.",
+        note="It is told once, for five minutes. In the first minutes of a stack, and when Prometheus was away for "
+        "longer than an hour, each is new. A fingerprint that was folded (`MetricOverflow`) is not seen.",
     ),
     drill="failing-requests",
 )

@@ -218,8 +218,7 @@ OVERFLOW: Final = Alert(
         looks=(
             Look(
                 says="which attribute has so many values",
-                query='topk(20, count by (__name__, http_route, exception_fingerprint) ({__name__=~"<metric>.*", '
-                'service_name="<service_name>"}))',
+                query='topk(20, {__name__=~"<metric>(_count)?", service_name="<service_name>"})',
             ),
             Look(
                 says="how much of it has no attributes any more",
