@@ -199,7 +199,7 @@ CELERY_QUEUE_BACKLOG = Alert(
         ),
     ),
     feels="Delays that grow: mails, reports, payments come later and later.",
-    summary=f"{{{{ $value | printf "%.0f" }}}} messages wait in the {_OF_QUEUE}, and they do not get fewer",
+    summary=f'{{{{ $value | printf "%.0f" }}}} messages wait in the {_OF_QUEUE}, and they do not get fewer',
     runbook=Runbook(
         looks=(
             _DEPTH_LOOK,
@@ -311,7 +311,7 @@ CELERY_STALLED = Alert(
         ),
     ),
     feels="Nothing is processed any more: no mails, no reports, orders stay where they are.",
-    summary=f"{{{{ $value | printf "%.0f" }}}} messages wait in the {_OF_QUEUE}, and no task of it ends",
+    summary=f'{{{{ $value | printf "%.0f" }}}} messages wait in the {_OF_QUEUE}, and no task of it ends',
     runbook=Runbook(
         looks=(
             _DEPTH_LOOK,
