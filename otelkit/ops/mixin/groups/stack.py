@@ -121,7 +121,7 @@ LOKI_RULES_FAILING: Final = Alert(
     group="stack",
     severity="warning",
     lasting="2m",
-    expr="sum by (job, instance) (" + grown("loki_prometheus_rule_evaluation_failures_total") + ") > 0"
+    expr="sum by (job, instance) (increase(loki_prometheus_rule_evaluation_failures_total[5m])) > 0"
     "\nor sum by (job, instance) (rate(loki_prometheus_notifications_errors_total[2m])) > 0\nor "
     "loki_prometheus_notifications_alertmanagers_discovered == 0",
     feels="Alerts on logs cannot fire, or reach nobody.",
@@ -153,7 +153,6 @@ LOKI_RULES_FAILING: Final = Alert(
         ),
         tell="Nobody, unless alerts on logs are all that a service has.",
     ),
-    late=("loki_prometheus_rule_evaluation_failures_total",),
     drill="alertmanager-down",
 )
 
