@@ -21,8 +21,9 @@ STACK_ERRORS: Final = Threshold(
     default=0.05,
     unit="ratio",
     about="share of the requests to Loki or Tempo that they answer with 5xx",
-    observed=f'histogram_count(sum by (job) (rate({_REQUESTS}, status_code=~"5.."}}[5m]))) '
-    f"/ histogram_count(sum by (job) (rate({_REQUESTS}}}[5m])))",
+    observed=f'(histogram_count(sum by (job) (rate({_REQUESTS}, status_code=~"5.."}}[5m])))'
+    f" or histogram_count(sum by (job) (rate({_REQUESTS}}}[5m]))) * 0)"
+    f" / histogram_count(sum by (job) (rate({_REQUESTS}}}[5m])))",
 )
 
 # Each is published as zero from the start. All of it ends on the disk of Prometheus.
