@@ -16,7 +16,6 @@ from typing import NamedTuple
 from celery import signals
 from fastapi import Depends, HTTPException
 from fastapi.params import Depends as Dependency
-from opentelemetry import trace
 from sqlalchemy import Engine, event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -52,7 +51,6 @@ FAULTS = {
     "upstream-failing": Fault(0.5, "share of payment's requests that it answers with 503", 1),
     "upstream-slow": Fault(3, "seconds that payment takes longer"),
     "refused-logs": Fault(40, "fields of 16 kB in a log record that each request of the API writes: Loki refuses it"),
-    "dropped-telemetry": Fault(20_000, "spans that each request of the API makes at once: too many for their queue"),
 }
 """Every fault that there is."""
 
@@ -141,8 +139,6 @@ def of_api(engine: AsyncEngine) -> Sequence[Dependency]:
         time.sleep(SWITCHES["blocked-event-loop"])  # noqa: ASYNC251  that is the fault
         if fields := int(SWITCHES["refused-logs"]):
             log.info("fault.refused_logs", **{f"field_{number}": "x" * _LONG for number in range(fields)})
-        for _ in range(int(SWITCHES["dropped-telemetry"])):
-            trace.get_tracer(__name__).start_span("dropped-telemetry").end()
         if SWITCHES.strikes("database-deadlock"):
             await _deadlock(engine)
         if SWITCHES.strikes("failing-requests"):
