@@ -180,6 +180,7 @@ SLO = '[[slo]]\nname = "a"\nservice = "s"\nobjective = 0.99\n'
         ("[service.a]\nexpect = true", 2, "unknown key expect in [service.a]: did you mean expected?"),
         ('[service."a b".route."/x"]\nslo = 1', 2, 'in [service."a b".route."/x"]: did you mean slow?'),
         ("[slo]\nname = 'a'", 1, "objectives are written as [[slo]]"),
+        ("[links]\ngrafana = 'http://[::1'", 2, "is no address, as https://grafana.example.org"),
         ("[links]\ngrafana = 'example.org'", 2, "is no address, as https://grafana.example.org"),
         ('disable = [\n"DiskFull",\n"DiscFull"]', 3, "unknown alert DiscFull: did you mean DiskFull?"),
         ("disable = 'DiskFull'", 1, '"DiskFull" is no list of names'),
@@ -191,11 +192,15 @@ SLO = '[[slo]]\nname = "a"\nservice = "s"\nobjective = 0.99\n'
         ("[service]\na = 1", 2, "[service.a] is a table"),
         ("[service.a]\nexpected = 'no'", 2, '"no" is neither true nor false'),
         ("[service.a]\nnamespace = 1", 2, "1 is no text of one line"),
+        ("service = 1", 1, "[service] is a table"),
+        ("links = 1", 1, "[links] is a table"),
+        ("notify = []", 1, "[notify] is a table"),
+        ("[service.a]\nroute = 1", 2, "[service.a.route] is a table"),
         ("[service.'']", 1, '"" cannot be the name of anything here'),
         ("[service.a.route.'/{{x}}']", 1, '"/{{x}}" cannot be the name of anything here'),
         ("page_environments = ['']", 1, '"" cannot be the name of anything here'),
         (SLO.replace('"a"', '""'), 1, "an objective needs `name`"),
-        ("thresholds = 1", 1, "is a table of thresholds"),
+        ("thresholds = 1", 1, "[thresholds] is a table"),
         ("[thresholds]\ndisk = 5", 2, 'disk is 5, not a share from 0 to 1, as 0.05 or "5%"'),
         ("[thresholds]\ndisk = '500ms'", 2, 'disk is "500ms", not a share'),
         ("[thresholds]\nslow = '5%'", 2, 'slow is "5%", not a time above 0'),
@@ -207,7 +212,7 @@ SLO = '[[slo]]\nname = "a"\nservice = "s"\nobjective = 0.99\n'
         (
             "[thresholds]\nslow = 10",
             2,
-            "slow can never be exceeded: the last bound of http.server.request.duration is 10 s",
+            "slow can never be exceeded: the last bound of http.server.request.duration is 10,",
         ),
         ("[[slo]]\nname = 'a'\nobjective = 0.9", 1, "an objective needs `service`"),
         (SLO + SLO, 2, "2 objectives are named a"),
@@ -224,6 +229,7 @@ SLO = '[[slo]]\nname = "a"\nservice = "s"\nobjective = 0.99\n'
         (SLO + "kind = 'latency'", 1, 'an objective of latency needs `under`, as "500ms"'),
         (SLO + "kind = 'availability'\nunder = 0.5", 6, "a bound of time is of objectives whose `kind` is latency"),
         (SLO + "kind = 'latent'\nunder = 0.5", 5, "unknown kind of objective latent: did you mean latency?"),
+        (SLO + "period = inf", 5, "inf is no period: whole days"),
         (SLO + "period = 0", 5, '0 is no period: whole days, as 14 or "14d"'),
         (SLO + "period = '36h'", 5, '"36h" is no period'),
         (SLO + "period = 15", 5, "a period of 15 days needs PROMETHEUS_RETENTION=16d in deploy/.env, which is 15d"),
@@ -256,8 +262,14 @@ def test_whatever_is_written_is_read_or_refused(text: str) -> None:
 
 
 VALUES = st.recursive(
-    st.none() | st.sampled_from(["x", "", "5%", "\\n", 1, 10**400, -1, 0.5, True, "2020-01-01"]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["route", "a", "name"]), inner),
+    st.none()
+    | st.sampled_from(
+        ["x", "", "5%", "\\n", "http://[", float("inf"), float("nan"), 1, 10**400, -1, 0.5, True, "2020-01-01"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["route", "a", "name", "period", "grafana", "smarthost"]), inner)
+    ),
     max_leaves=3,
 )
 TOP = ("disable", "enable", "page_environments", "thresholds", "service", "slo", "links", "notify")

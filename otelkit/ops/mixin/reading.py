@@ -116,7 +116,7 @@ class _Reader:
         services = {name: self._with_thresholds(name, service) for name, service in chosen.services.items()}
         return replace(
             chosen,
-            thresholds=self._thresholds(("thresholds",), self._found.get("thresholds")),
+            thresholds=self._thresholds(("thresholds",), self._get("thresholds")),
             disable=off,
             enable=on,
             services=services,
@@ -144,13 +144,10 @@ class _Reader:
         disable = self._alerts(*path, "disable")
         return replace(service, thresholds=thresholds, routes=routes, disable=disable)
 
-    def _thresholds(self, path: Path, said: object, *, of: str = "", besides: tuple[str, ...] = ()) -> dict[str, float]:
+    def _thresholds(
+        self, path: Path, said: Mapping[str, Any], *, of: str = "", besides: tuple[str, ...] = ()
+    ) -> dict[str, float]:
         """Read numbers of all services and the stack, of one service, or of one route."""
-        if said is None:
-            return {}
-        if not isinstance(said, dict):
-            self._problem(path, "is a table of thresholds")
-            return {}
         found = {}
         for name, value in said.items():
             place = (*path, name)
@@ -171,7 +168,7 @@ class _Reader:
         if last is not None and value >= last:
             self._problem(
                 place,
-                f"{threshold.name} can never be exceeded: the last bound of {threshold.quantile_of} is {last:g} s,"
+                f"{threshold.name} can never be exceeded: the last bound of {threshold.quantile_of} is {last:g},"
                 f" and no quantile is ever above it",
             )
 
@@ -269,8 +266,8 @@ class _Reader:
 
     def _period(self, place: Path, value: object) -> int:
         seconds = number(value, "seconds") if isinstance(value, str) else None
-        days = seconds / _DAY if seconds else value
-        if isinstance(days, bool) or not isinstance(days, int | float) or days != int(days) or days < 1:
+        days = seconds / _DAY if seconds else number(value, "number")
+        if days is None or days != int(days) or days < 1:
             self._problem(place, f'{_shown(value)} is no period: whole days, as 14 or "14d"')
             return Slo.period
         return self._kept(place, int(days))
@@ -287,7 +284,10 @@ class _Reader:
 
     def _url(self, *path: str) -> str:
         said = self._word(*path)
-        parts = urlsplit(said)
+        try:
+            parts = urlsplit(said)
+        except ValueError:  # a bracket of an IPv6 address that is not closed
+            parts = urlsplit("")
         if said and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
             self._problem(path, f"{_shown(said)} is no address, as https://grafana.example.org")
             return ""
@@ -350,11 +350,13 @@ class _Reader:
         return found
 
     def _get(self, *path: str | int) -> dict[str, Any]:
-        """Return the table at a path; an empty one where there is none."""
+        """Return the table at a path; an empty one where there is none. Anything else there is a problem."""
         found: Any = self._found
         for key in path:
             there = isinstance(found, list if isinstance(key, int) else dict)
             found = (found[key] if isinstance(key, int) else found.get(key)) if there else None
+        if found is not None and not isinstance(found, dict):
+            self._problem(path, f"[{_written(path)}] is a table")
         return found if isinstance(found, dict) else {}
 
     def _unknown(self, place: Path, name: object, known: Iterable[str], *, what: str = "key") -> None:
