@@ -276,7 +276,7 @@ CASES = (
     Case(
         alert="TrafficStopped",
         says="after an hour of a request in eight seconds, none any more",
-        series=_requests("0+1.8x280 504x80", "0x360") | _RUNS,
+        series=_requests("0+1.875x280 525x80", "0x360") | _RUNS,
         at="78m30s",
         fires=(_API,),
         summary="api runs, and is asked nothing any more",
@@ -284,13 +284,13 @@ CASES = (
     Case(
         alert="TrafficStopped",
         says="none any more, not yet for 3 min",
-        series=_requests("0+1.8x280 504x80", "0x360") | _RUNS,
+        series=_requests("0+1.875x280 525x80", "0x360") | _RUNS,
         at="77m30s",
     ),
     Case(
         alert="TrafficStopped",
         says="after an hour of a request in twelve seconds, none any more",
-        series=_requests("0+1.2x280 336x80", "0x360") | _RUNS,
+        series=_requests("0+1.25x280 350x80", "0x360") | _RUNS,
         at="80m",
     ),
     Case(
@@ -302,47 +302,49 @@ CASES = (
     Case(
         alert="TrafficStopped",
         says="a new process, which nobody asked yet, after one that was asked",
-        series=_requests("0+1.8x280 _x80", "0x280 _x80") | _RUNS,
+        series=_requests("0+1.875x280 _x80", "0x280 _x80") | _RUNS,
         at="82m",
         fires=(_API,),
     ),
     Case(
         alert="TrafficStopped",
         says="only probes are asked any more",
-        series=_requests("0+1.8x280 504x80", "0x360") | _requests("0+1x360", "0x360", route="/health") | _RUNS,
+        series=_requests("0+1.875x280 525x80", "0x360") | _requests("0+1x360", "0x360", route="/health") | _RUNS,
         at="80m",
         fires=(_API,),
     ),
     Case(
         alert="TrafficStopped",
         says="it is gone itself",
-        series=_requests("0+1.8x280 504x80", "0x360")
+        series=_requests("0+1.875x280 525x80", "0x360")
         | {'process_cpu_time_seconds_total{service_name="api", cpu_mode="user"}': "0+1x280"},
         at="82m",
     ),
     Case(
         alert="TrafficStopped",
         says="after four hours still none",
-        series=_requests("0+1.8x280 504x1000", "0x1280") | _RUNS,
+        series=_requests("0+1.875x280 525x1000", "0x1280") | _RUNS,
         at="4h",
+        every="1m",
         fires=(_API,),
     ),
     Case(
         alert="TrafficStopped",
         says="after four hours the first request",
-        series=_requests("0+1.8x280 504x660 505x20", "0x1280") | _RUNS,
+        series=_requests("0+1.875x280 525x660 526x20", "0x1280") | _RUNS,
         at="3h57m",
+        every="1m",
     ),
     Case(
         alert="TrafficStopped",
         says="much an hour ago, hardly anything since, then none: nobody expects it for 3 min",
-        series=_requests("0+120x6 720+0.1x257 745.8x90", "0x353") | _RUNS,
+        series=_requests("0+120x6 720+0.125x257 752.125x90", "0x353") | _RUNS,
         at="78m",
     ),
     Case(
         alert="TrafficStopped",
         says="nobody ever asked it much, and another alert on it fires",
-        series=_requests("0+0.1x200 20x160", "0x360")
+        series=_requests("0+0.125x200 25x160", "0x360")
         | _RUNS
         | {'ALERTS{alertname="ServiceRestarting", alertstate="firing", service_name="api"}': "1x360"},
         at="80m",

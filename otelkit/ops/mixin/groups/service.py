@@ -31,8 +31,8 @@ def _last_seen(parameters: Parameters) -> Recording:
     chosen = f'{{service_name!~"{meant(any_of(coming_and_going))}"}}' if coming_and_going else ""
     remembered = f"last_over_time(service:last_seen:timestamp{chosen}[{_ASLEEP}])"
     served = (
-        f'sum by ($S) (http_server_request_duration_seconds_count{{service_name!="", http_route!~"{HEALTH}"}}) > 0\n'
-        '    or sum by ($S) (celery_task_executions_total{service_name!=""}) > 0\n'
+        f'sum by ($S) (http_server_request_duration_seconds_count{{http_route!~"{HEALTH}"}}) > 0\n'
+        "    or sum by ($S) (celery_task_executions_total) > 0\n"
         f"    or {remembered}"
     )
     found = f"(service:heartbeat:timestamp{chosen} and on ($S) (\n    {served}\n))"
@@ -53,9 +53,10 @@ _HEARTBEAT: Final = Recording(
     name="service:heartbeat:timestamp",
     expr='max by ($S) (timestamp(process_cpu_time_seconds_total{service_name!=""}))',
 )
+_BEGUN: Final = Recording(name="service_host:starts:count15m", expr=_starts("15m"))
 _ENDED: Final = Recording(
     name="service_host:ended_starts:count15m",
-    expr=f"{_starts('15m')}\n- ({_starts('1m')}\n  or {_starts('15m')} * 0)",
+    expr=f"service_host:starts:count15m\n- ({_starts('1m')}\n  or service_host:starts:count15m * 0)",
 )
 
 # -- thresholds --------------------------------------------------------------------------------------------------------
@@ -498,7 +499,7 @@ def group(parameters: Parameters, catalog: tuple[Metric, ...]) -> Group:  # noqa
     return Group(
         name="service",
         about="Services: there, well, not restarting.",
-        recordings=(_HEARTBEAT, _last_seen(parameters), _ENDED),
+        recordings=(_HEARTBEAT, _last_seen(parameters), _BEGUN, _ENDED),
         alerts=(
             SERVICE_DOWN,
             SERVICE_NEVER_CAME,
