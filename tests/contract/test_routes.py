@@ -71,7 +71,7 @@ def test_severity_decides_who_hears_of_an_alert_whatever_its_board_and_its_servi
 ) -> None:
     given = {"severity": severity} if severity else {}
     assert goes_to(amtool, everybody, given, tmp_path) == HEARD[severity]
-    for group, labels in itertools.product(GROUPS, ({}, SERVICE)):
+    for group, labels in zip(GROUPS, itertools.cycle(({}, SERVICE)), strict=False):
         routed = goes_to(amtool, everybody, {**given, "group": group, **labels}, tmp_path)
         assert routed == HEARD[severity], (group, labels)
 
