@@ -167,6 +167,10 @@ def test_no_panel_lies_on_another(name: str) -> None:
         assert not cells & taken, panel["title"]
         assert at["x"] + at["w"] <= 24
         taken |= cells
+    # Nor is there a hole between two: what stands beside each other is as high, and as wide as the board.
+    deepest = max(y for _, y in taken) + 1
+    rows = [panel["gridPos"]["y"] for panel in WRITTEN[name]["panels"] if panel["type"] == "row"]
+    assert taken >= {(x, y) for x in range(24) for y in range(deepest) if y not in rows}
 
 
 @every_board

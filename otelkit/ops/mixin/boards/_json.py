@@ -91,6 +91,7 @@ if TYPE_CHECKING:
 REFRESH = "30s"
 _HEIGHTS = {"logs": 12, "trace": 16, "graph": 12, "stat": 5, "gauge": 5}
 _HEIGHT = 8
+_COLUMNS = 24
 _TIMES = {"start": "${__from}", "end": "${__to}"}
 _YES = True  # where the SDK wants a flag by its place
 
@@ -115,10 +116,23 @@ def render_board(board: Board, parameters: Parameters) -> str:
     for title, row in board.rows.items():
         number += 1
         document.with_row(dashboard.Row(title).id(number))
-        for panel in row:
-            number += 1
-            document.with_panel(_panel(panel, number, chosen, parameters))
+        for line in _lines(row):
+            height = max(_HEIGHTS.get(panel.kind, _HEIGHT) for panel in line)
+            for panel in line:
+                number += 1
+                document.with_panel(_panel(panel, number, chosen, parameters).height(height))
     return JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False).encode(document.build()) + "\n"
+
+
+def _lines(row: tuple[Panel, ...]) -> Iterator[list[Panel]]:
+    """Yield the panels that stand beside each other, as Grafana places them: they are as high as the highest."""
+    line: list[Panel] = []
+    for panel in row:
+        if sum(each.width for each in line) + panel.width > _COLUMNS:
+            yield line
+            line = []
+        line.append(panel)
+    yield line
 
 
 def _other_boards() -> dashboard.DashboardLink:
@@ -162,7 +176,7 @@ def _panel(panel: Panel, number: int, chosen: list[str], parameters: Parameters)
     built = _BUILDERS[panel.kind](panel)
     built.id(number).title(panel.title).description(panel.about).unit(panel.unit)
     built.datasource(_source(panel.source)).links([_link(panel.link, chosen)])
-    built.max_data_points(MOST_POINTS).span(panel.width).height(_HEIGHTS.get(panel.kind, _HEIGHT))
+    built.max_data_points(MOST_POINTS).span(panel.width)
     for letter, target in zip("ABCDEFGH", panel.targets, strict=False):
         built.with_target(_target(panel, target, letter))
     if panel.most:

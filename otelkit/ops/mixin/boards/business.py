@@ -33,7 +33,7 @@ _BUSIEST: Final = Panel(
     ),
     link=_REQUESTS,
     kind="table",
-    width=12,
+    width=24,
     columns={"service_name": Column(title="Service", board="red", var="svc"), "http_route": Column(title="Route")},
     sort="Requests",
 )

@@ -141,6 +141,7 @@ _DEPENDENCIES = (
         unit="short",
         targets=(Target(query="sum by (state) (pg_stat_activity_count)", legend="{{state}}"),),
         link=to("database", "Database"),
+        width=12,
     ),
     Panel(
         title="Redis memory",
@@ -148,6 +149,7 @@ _DEPENDENCIES = (
         unit="bytes",
         targets=(Target(query="redis_memory_used_bytes", legend="{{instance}}"),),
         link=to("cache", "Cache"),
+        width=12,
     ),
 )
 
@@ -160,6 +162,7 @@ _RESOURCES = (
             Target(query=f"sum by (service_name) (process_memory_usage_bytes{{{CHOSEN}}})", legend="{{service_name}}"),
         ),
         link=to("host", "Hosts"),
+        width=24,
     ),
 )
 

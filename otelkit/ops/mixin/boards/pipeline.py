@@ -51,6 +51,21 @@ _SYMPTOMS = (
         width=8,
     ),
     Panel(
+        title="Delivered",
+        about="Share of what services handed over that was acknowledged. Below 100 % for long: loss, or a jam.",
+        unit="percentunit",
+        targets=(
+            Target(
+                query="sum by (service_name, otelkit_signal) "
+                f"(rate(otelkit_telemetry_delivered_total{{{CHOSEN}}}{RATE})) / sum by (service_name, otelkit_signal) "
+                f"(rate(otelkit_telemetry_emitted_total{{{CHOSEN}}}{RATE}) > 0)",
+                legend="{{service_name}} {{otelkit_signal}}",
+            ),
+        ),
+        link=_ALERTS,
+        width=8,
+    ),
+    Panel(
         title="Spans for each request",
         about="Server spans that arrived for each request that was counted. Well below 1: sampling, or loss.",
         unit="percentunit",
@@ -63,7 +78,7 @@ _SYMPTOMS = (
             ),
         ),
         link=_ALERTS,
-        width=12,
+        width=8,
     ),
     Panel(
         title="Libraries",
@@ -79,7 +94,7 @@ _SYMPTOMS = (
         ),
         link=to("red", "Requests"),
         kind="table",
-        width=12,
+        width=8,
         columns={
             "service_name": Column(title="Service", board="red", var="svc"),
             "otelkit_integration": Column(title="Library"),

@@ -117,7 +117,7 @@ _TRAFFIC = (
         targets=(Target(query=f"sum by (le) (increase({HTTP}_bucket{{{SERVED}}}{RATE}))", exemplar=True),),
         link=_SLOW,
         kind="heatmap",
-        width=12,
+        width=8,
     ),
     Panel(
         title="Under way",
@@ -127,8 +127,22 @@ _TRAFFIC = (
             Target(query=f"sum by (service_name) (http_server_active_requests{{{CHOSEN}}})", legend="{{service_name}}"),
         ),
         link=_SERVED,
-        width=12,
+        width=8,
         warn=threshold("active"),
+    ),
+    Panel(
+        title="Body sizes p95",
+        about="Size of what comes in and goes out, by route. A jump is a new client, or a list without an end.",
+        unit="bytes",
+        targets=tuple(
+            Target(
+                query=quantile(0.95, f"http_server_{what}_body_size_bytes", SERVED, by="http_route"),
+                legend=f"{what} {{{{http_route}}}}",
+            )
+            for what in ("request", "response")
+        ),
+        link=_SERVED,
+        width=8,
     ),
     Panel(
         title="Busiest routes",
