@@ -210,6 +210,16 @@ def test_what_it_selects_exists(alert: Alert) -> None:
     assert selected(alert.expr) - known() == set()
 
 
+@every(PROMQL)
+def test_one_that_sees_what_exporters_tell_says_that_it_needs_them(alert: Alert) -> None:
+    told = {
+        name
+        for name in selected(alert.expr)
+        if name.startswith(("container_", "k8s_", "node_", "pg_", "probe_", "redis_"))
+    }
+    assert bool(alert.needs) == bool(told)
+
+
 @pytest.mark.parametrize(("name", "look"), looks(), ids=lambda each: each if isinstance(each, str) else "")
 def test_what_a_runbook_asks_for_exists(name: str, look: Look) -> None:
     if look.source == "prometheus":

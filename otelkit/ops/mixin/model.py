@@ -166,6 +166,7 @@ class Alert:
         off: Whether it has to be switched on (`enable` in parameters).
         drill: The drill that makes it fire; empty where `undrilled` says why there is none.
         undrilled: Why not.
+        needs: What has to run besides services and stack for it to see anything; empty where nothing has.
         unproven: Why nothing it selects can exist in the tests; empty where it does.
         late: What is born with the first fault, each a name, matchers, or both as PromQL writes them: nothing that it
             selects exists while all is well.
@@ -188,6 +189,7 @@ class Alert:
     off: bool = False
     drill: str = ""
     undrilled: str = ""
+    needs: str = ""
     unproven: str = ""
     late: tuple[str, ...] = ()
     budget: tuple[int, str] | None = None

@@ -204,6 +204,8 @@ def _conditions(page: Page, parameters: Parameters) -> Iterator[str]:
         yield "It is switched off in the parameters."
     if alert.named:
         yield "There is a rule for each service that the parameters name and expect, and none for others."
+    if alert.needs:
+        yield f"It sees nothing without {alert.needs}."
     if alert.absence:
         yield "A lack of data makes it fire: nobody is told of it while CollectorDown fires."
     if alert.late:

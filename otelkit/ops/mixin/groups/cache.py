@@ -10,6 +10,7 @@ from typing import Final
 
 from otelkit.ops.mixin.model import Alert, Cause, Group, Look, Recording, Runbook, Threshold
 
+_EXPORTER: Final = "Redis' exporter and the Collector's overlay `infra`"
 _GETS = 'cache_requests_total{cache_operation="get", service_name!=""}'
 _GETS_OF = 'cache_requests_total{cache_operation="get", $service}'
 _HITS = "service_cache:cache_hits:ratio_rate5m"
@@ -72,6 +73,7 @@ REDIS_DOWN = Alert(
         "TargetDown.",
     ),
     drill="redis-down",
+    needs=_EXPORTER,
 )
 
 REDIS_MEMORY_HIGH = Alert(
@@ -128,6 +130,7 @@ REDIS_MEMORY_HIGH = Alert(
         note="A server without `maxmemory` has no limit to come near to: HostMemoryHigh watches its machine.",
     ),
     drill="redis-full",
+    needs=_EXPORTER,
 )
 
 REDIS_REJECTING_CONNECTIONS = Alert(
@@ -169,6 +172,7 @@ REDIS_REJECTING_CONNECTIONS = Alert(
         note="While not one connection is left, the exporter gets none either: that is RedisDown, and this follows.",
     ),
     undrilled="would take the connections of what drills; its cases cover both sides",
+    needs=_EXPORTER,
 )
 
 REDIS_EVICTING = Alert(
@@ -203,6 +207,7 @@ REDIS_EVICTING = Alert(
         note="For a server that is a cache and nothing else this is normal: switch the alert off.",
     ),
     drill="redis-full",
+    needs=_EXPORTER,
 )
 
 CACHE_HIT_RATE_LOW = Alert(

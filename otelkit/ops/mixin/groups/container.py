@@ -71,6 +71,7 @@ CONTAINER_MEMORY_HIGH = Alert(
         note="Docker tells of a container without a limit that its limit is the machine's memory.",
     ),
     undrilled="needs containers",
+    needs="the Collector's receiver `docker_stats`, or `kubelet_stats`",
     unproven=_UNPROVEN,
 )
 
@@ -128,6 +129,7 @@ CONTAINER_RESTARTING = Alert(
         "`k8s.container.name` on the points by a `transform` to tell them apart.",
     ),
     undrilled="needs containers",
+    needs="the Collector's receiver `docker_stats`, or `k8s_cluster`",
     unproven=_UNPROVEN,
 )
 

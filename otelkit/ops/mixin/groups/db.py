@@ -10,6 +10,7 @@ from typing import Final
 
 from otelkit.ops.mixin.model import Alert, Cause, Group, Look, Recording, Runbook, Threshold
 
+_EXPORTER: Final = "PostgreSQL's exporter and the Collector's overlay `infra`"
 _Q = "db_client_operation_duration_seconds"
 _POOL_NAME = "db_client_connection_pool_name"
 _BY_OPERATION = "service_db_op:db_client_operations:rate5m"
@@ -82,6 +83,7 @@ DATABASE_DOWN = Alert(
         "servers says 0 only where it reaches none of them.",
     ),
     drill="database-down",
+    needs=_EXPORTER,
 )
 
 DATABASE_CONNECTIONS_HIGH = Alert(
@@ -133,6 +135,7 @@ DATABASE_CONNECTIONS_HIGH = Alert(
         tell="The owners of the database, and of the service that holds most.",
     ),
     undrilled="needs dozens of connections of a server that other drills use",
+    needs=_EXPORTER,
 )
 
 _DEADLOCKS = "pg_stat_database_deadlocks_total"
@@ -179,6 +182,7 @@ DATABASE_DEADLOCKS = Alert(
         "to try again.",
     ),
     drill="database-deadlock",
+    needs=_EXPORTER,
 )
 
 DB_POOL_HIGH = Alert(

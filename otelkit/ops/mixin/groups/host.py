@@ -9,6 +9,7 @@ from typing import Final
 
 from otelkit.ops.mixin.model import Alert, Cause, Group, Look, Runbook, Threshold
 
+_EXPORTER: Final = "the node exporter on the machine and the Collector's overlay `infra`"
 _REAL = 'fstype!~"tmpfs|overlay|squashfs|ramfs"'
 """Disks, and no views of others' and of memory."""
 _DISK = "$S, instance, device, mountpoint"
@@ -80,6 +81,7 @@ HOST_DISK_SPACE_LOW = Alert(
         tell="Who runs the machine; the owners of the database, if its data are on this disk.",
     ),
     undrilled="would fill the disk of the machine that drills",
+    needs=_EXPORTER,
     budget=(420, "a disk that fills for less than five minutes is a temporary file"),
 )
 
@@ -141,6 +143,7 @@ HOST_DISK_WILL_FILL = Alert(
         tell="Who runs the machine, today.",
     ),
     undrilled="takes four hours",
+    needs=_EXPORTER,
 )
 
 HOST_INODES_LOW = Alert(
@@ -185,6 +188,7 @@ HOST_INODES_LOW = Alert(
         tell="Who runs the machine; the owners of what makes the files.",
     ),
     undrilled="would use up the inodes of the machine that drills",
+    needs=_EXPORTER,
 )
 
 HOST_MEMORY_HIGH = Alert(
@@ -236,6 +240,7 @@ HOST_MEMORY_HIGH = Alert(
         tell="The owners of the service that grew.",
     ),
     undrilled="would take the memory of the machine that drills",
+    needs=_EXPORTER,
 )
 
 HOST_OUT_OF_MEMORY_KILL = Alert(
@@ -271,6 +276,7 @@ HOST_OUT_OF_MEMORY_KILL = Alert(
         note="Counts containers that hit a limit of their own, too: the machine may have had memory left.",
     ),
     undrilled="would have the kernel kill a process of the machine that drills",
+    needs=_EXPORTER,
 )
 
 HOST_CPU_HIGH = Alert(
@@ -320,6 +326,7 @@ HOST_CPU_HIGH = Alert(
         tell="The owners of the service, by day.",
     ),
     undrilled="would take the processors of the machine that drills for a quarter of an hour",
+    needs=_EXPORTER,
 )
 
 HOST_CLOCK_SKEW = Alert(
@@ -364,6 +371,7 @@ HOST_CLOCK_SKEW = Alert(
         "`node_timex_sync_status == 0` finds such machines.",
     ),
     undrilled="would put the clock of the machine that drills wrong",
+    needs=_EXPORTER,
 )
 
 GROUP = Group(

@@ -36,6 +36,7 @@ CERTIFICATE_NOW: Final = Threshold(
     crossed="below",
 )
 
+_EXPORTER: Final = "the blackbox exporter and the Collector's overlay `infra`"
 _PHASES: Final = Look(
     says="where the time goes: resolve (DNS), connect (network), tls, processing (the application), transfer",
     query='avg_over_time(probe_http_duration_seconds{instance="<instance>"}[5m])',
@@ -91,6 +92,7 @@ ENDPOINT_DOWN: Final = Alert(
         tell="The owners of the page. After five minutes, whoever speaks to customers: users see it.",
     ),
     drill="service-stopped",
+    needs=_EXPORTER,
 )
 
 ENDPOINT_SLOW: Final = Alert(
@@ -126,6 +128,7 @@ ENDPOINT_SLOW: Final = Alert(
         tell="The owners of the page, in working hours.",
     ),
     drill="slow-requests",
+    needs=_EXPORTER,
 )
 
 _RENEW: Final = (
@@ -169,6 +172,7 @@ CERTIFICATE_EXPIRES_SOON: Final = Alert(
         note="It is the certificate of the chain that expires first: an authority's own may be the one.",
     ),
     drill="certificate-expires",
+    needs=_EXPORTER,
 )
 
 CERTIFICATE_EXPIRES_NOW: Final = Alert(
@@ -192,6 +196,7 @@ CERTIFICATE_EXPIRES_NOW: Final = Alert(
         note="Below zero it has expired.",
     ),
     drill="certificate-expires",
+    needs=_EXPORTER,
     budget=(340, "days are left: five minutes keep a certificate that is being replaced from waking anybody"),
 )
 
