@@ -376,7 +376,6 @@ def _properties(column: Column, chosen: list[str]) -> Iterator[DynamicConfigValu
     if column.board:
         url = _board_url(column.board, chosen, **{column.var: "${__value.raw:percentencode}"})
         links.append({"title": f"Open the board {column.board}", "url": url})
-    if column.link:
-        links.append({"title": column.says, "url": column.link})
+    links += [{"title": title, "url": url} for title, url in column.links.items()]
     if links:
         yield DynamicConfigValue(id_val="links", value=links)

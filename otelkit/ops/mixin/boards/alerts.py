@@ -19,9 +19,8 @@ _PIPELINE: Final = to("pipeline", "Pipeline")
 
 def board(parameters: Parameters) -> Board:
     """Return the board, whose alerts lead to the runbooks that were chosen."""
-    runbook = Column(
-        title="Alert", link=f"{parameters.runbooks}/${{__value.raw:percentencode}}.md", says="Open the runbook"
-    )
+    page = f"{parameters.runbooks}/${{__value.raw:percentencode}}.md"
+    runbook = Column(title="Alert", links={"Open the runbook": page})
     return Board(
         name="alerts",
         title="Alerts",

@@ -26,8 +26,13 @@ _COLUMNS: Final = {
         title="Fingerprint",
         board="issues",
         var="issue",
-        link=_explore.tempo(f'{{span.exception.fingerprint="{_CELL}"}}', **_TIMES),
-        says="Failing traces",
+        # A failure that was caught and logged is on no span: its records lead to their traces.
+        links={
+            "Failing traces": _explore.tempo(f'{{span.exception.fingerprint="{_CELL}"}}', **_TIMES),
+            "Records, each with its trace": _explore.loki(
+                f'{{service_name=~".+"}} | exception_fingerprint="{_CELL}"', **_TIMES
+            ),
+        },
     ),
     "service_version": Column(title="Version", board="release", var="new"),
 }

@@ -92,8 +92,7 @@ class Column:
         unit: Grafana's name of the unit.
         board: The board that its values lead to, as `var`.
         var: The variable of that board that becomes the value.
-        link: What the values lead to besides: an address that may name ${__value.raw} and ${__data.fields.NAME}.
-        says: The title of that link.
+        links: What the values lead to besides, by title: addresses that may name ${__value.raw}.
         width: In pixels; 0 leaves it to Grafana.
     """
 
@@ -101,8 +100,7 @@ class Column:
     unit: str = ""
     board: str = ""
     var: str = ""
-    link: str = ""
-    says: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
     width: int = 0
 
 
