@@ -200,7 +200,7 @@ DRILLS: Final = (
     Drill(name="loki-down", about="Loki is killed", alert="BackendNotAccepting", acts=_killed("loki"), within=300.0),
     Drill(
         name="dropped-telemetry",
-        about="a service logs more at once than its queue holds",
+        about="a service ends more spans at once than its queue holds",
         alert="TelemetryDropped",
         acts=_passing(lambda bench: bench.burst()),
         back=480.0,

@@ -2,8 +2,8 @@
 
     python -m otelkit.ops.drill._emitter
 
-It runs until its standard input ends, so that it outlives no drill. The line "burst" makes it log more at once than its
-queue holds: what is too much is dropped, and counted.
+It runs until its standard input ends, so that it outlives no drill. The line "burst" makes it end more spans at once than
+its queue holds, which is a short one: what is too much is dropped, and counted.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ NAME = "drill"
 """Its `service.name`."""
 
 _PAUSE = 0.1  # seconds between two rounds
-_BURST = 20_000
+_QUEUE = 512
+_BURST = 40 * _QUEUE
 
 
 def main() -> None:
     """Emit until the drill ends."""
-    telemetry = otelkit.configure(service_name=NAME)
+    telemetry = otelkit.configure(otelkit.Settings(service_name=NAME, span_queue_size=_QUEUE))
     rounds = otelkit.Catalog(NAME).counter("drill.rounds", unit="{round}", description="Rounds of the drill's service.")
     log = otelkit.get_logger()
     tracer = trace.get_tracer(NAME)
@@ -33,8 +34,8 @@ def main() -> None:
     def obey() -> None:
         for line in sys.stdin:
             if line.strip() == "burst":
-                for number in range(_BURST):
-                    log.info("drill.burst", number=number)
+                for _ in range(_BURST):
+                    tracer.start_span("burst").end()
         ended.set()
 
     threading.Thread(target=obey, daemon=True).start()
