@@ -223,6 +223,6 @@ CASES = (
 )
 
 SURVIVORS = {
-    "OrdersStopped": {'without alertstate="firing"': "it fires at once: it is never pending"},
-    "SignupsLow": {'without alertstate="firing"': "while it is pending, what was counted before is still seen"},
+    'OrdersStopped: without alertstate="firing"': "it fires at once: it is never pending",
+    'SignupsLow: without alertstate="firing"': "while it is pending, what was counted before is still seen",
 }
