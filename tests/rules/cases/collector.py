@@ -102,30 +102,38 @@ _REFUSING = (
     Case(alert="CollectorRefusing", says="nothing was refused lately", series={_REFUSED: "7x60"}, at="8m"),
 )
 
+_REASONS: Final = ("send_failed", "enqueue_failed")
+_EVERY_LOSS: Final = tuple(_lost(signal, reason) for signal in _STORES for reason in _REASONS)
+
+
+def _losses(values: str) -> dict[str, str]:
+    every = ((reason, signal) for reason in _REASONS for signal in _STORES)
+    return {series: each for reason, signal in every for series, each in _counted(reason, signal, values).items()}
+
+
 _DROPPING = (
-    *(
-        Case(
-            alert="CollectorDropping",
-            says=f"the first {signal} are lost: {reason}",
-            series=_counted(reason, signal, "_x9 3x40"),
-            at="3m",
-            fires=(_lost(signal, reason),),
-            summary=f"The Collector at collector:8888 could not hand {signal} to {_STORES[signal][0]}: 3 in five "
-            f"minutes ({reason})",
-        )
-        for signal in _STORES
-        for reason in ("send_failed", "enqueue_failed")
+    Case(
+        alert="CollectorDropping",
+        says="the first log records are lost",
+        series=_counted("send_failed", "logs", "_x9 3x40"),
+        at="3m",
+        fires=(_lost("logs", "send_failed"),),
+        summary="The Collector at collector:8888 could not hand logs to otlp_http/loki: 3 in five minutes "
+        "(send_failed)",
     ),
-    *(
-        Case(
-            alert="CollectorDropping",
-            says=f"more {signal} are lost: {reason}",
-            series=_counted(reason, signal, "3x39 4x40"),
-            at="10m15s",
-            fires=(_lost(signal, reason),),
-        )
-        for signal in _STORES
-        for reason in ("send_failed", "enqueue_failed")
+    Case(
+        alert="CollectorDropping",
+        says="the first of each signal are lost, in either way",
+        series=_losses("_x9 3x40"),
+        at="3m",
+        fires=_EVERY_LOSS,
+    ),
+    Case(
+        alert="CollectorDropping",
+        says="more of each signal are lost",
+        series=_losses("3x39 4x40"),
+        at="10m15s",
+        fires=_EVERY_LOSS,
     ),
     Case(
         alert="CollectorDropping",
@@ -136,15 +144,12 @@ _DROPPING = (
         summary="The Collector at collector:8888 could not hand logs to otlp_http/loki: 3 in five minutes "
         "(send_failed)",
     ),
-    *(
-        Case(
-            alert="CollectorDropping",
-            says=f"the last {signal} were lost long ago: {reason}",
-            series=_counted(reason, signal, "3x80"),
-            at="15m",
-        )
-        for signal in _STORES
-        for reason in ("send_failed", "enqueue_failed")
+    Case(alert="CollectorDropping", says="the last were lost long ago", series=_losses("3x80"), at="15m"),
+    Case(
+        alert="CollectorDropping",
+        says="nobody asked for twenty minutes, and no more were lost",
+        series=_losses("3x40 _x80 3x40"),
+        at="32m",
     ),
 )
 

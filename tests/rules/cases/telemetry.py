@@ -88,39 +88,45 @@ def _loses(name: str) -> dict[str, str]:
     return {**_API, "otel_component_type": _SDK[name], "error_type": "queue_full"}
 
 
+def _counts(values: str, *, failed: bool = True) -> dict[str, str]:
+    return {series: each for name in _SDK for series, each in _counted(name, values, failed=failed).items()}
+
+
+_LOG_QUEUE: Final = "otel_sdk_processor_log_processed_total"
 _SDK_DROPPING = (
-    *(
-        case
-        for name in _SDK
-        for case in (
-            Case(
-                alert="SdkQueueDropping",
-                says=f"the first items are lost: {name}",
-                series=_counted(name, "_x9 20x40"),
-                at="4m",
-                fires=(_loses(name),),
-                summary=f"api lost 20 items in five minutes in its {_SDK[name]}: queue_full",
-            ),
-            Case(
-                alert="SdkQueueDropping",
-                says=f"more are lost: {name}",
-                series=_counted(name, "20x40 30x40"),
-                at="11m",
-                fires=(_loses(name),),
-            ),
-            Case(
-                alert="SdkQueueDropping",
-                says=f"nothing was heard for twenty minutes, and no more are lost: {name}",
-                series=_counted(name, "20x40 _x80 20x40"),
-                at="32m",
-            ),
-            Case(
-                alert="SdkQueueDropping",
-                says=f"the last loss was long ago, and more is processed: {name}",
-                series=_counted(name, "20x80") | _counted(name, "0+100x80", failed=False),
-                at="15m",
-            ),
-        )
+    Case(
+        alert="SdkQueueDropping",
+        says="a queue is full for the first time",
+        series=_counted(_LOG_QUEUE, "_x9 20x40"),
+        at="4m",
+        fires=(_loses(_LOG_QUEUE),),
+        summary="api lost 20 items in five minutes in its batching_log_processor: queue_full",
+    ),
+    Case(
+        alert="SdkQueueDropping",
+        says="the first items of each kind are lost",
+        series=_counts("_x9 20x40"),
+        at="4m",
+        fires=tuple(map(_loses, _SDK)),
+    ),
+    Case(
+        alert="SdkQueueDropping",
+        says="more of each kind are lost",
+        series=_counts("20x39 30x40"),
+        at="11m",
+        fires=tuple(map(_loses, _SDK)),
+    ),
+    Case(
+        alert="SdkQueueDropping",
+        says="nothing was heard for twenty minutes, and no more are lost",
+        series=_counts("20x40 _x80 20x40"),
+        at="32m",
+    ),
+    Case(
+        alert="SdkQueueDropping",
+        says="the last loss was long ago, and more is processed",
+        series=_counts("20x80") | _counts("0+100x80", failed=False),
+        at="15m",
     ),
 )
 
