@@ -61,8 +61,8 @@ async def create(engine: AsyncEngine) -> None:
             await connection.execute(
                 insert(Product),
                 [
-                    {"sku": "teapot", "price": 39_00, "stock": 1000},
-                    {"sku": "samovar", "price": 640_00, "stock": 1000},
+                    {"sku": "teapot", "price": 39_00, "stock": 100_000},
+                    {"sku": "samovar", "price": 640_00, "stock": 100_000},
                     {"sku": "grail", "price": 1_00, "stock": 0},
                 ],
             )
