@@ -11,7 +11,7 @@ import json
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from otelkit.errors import QueryError
-from otelkit.ops import observed
+from otelkit.ops import drill, observed
 from otelkit.ops.mixin.boards import boards
 from otelkit.ops.mixin.boards.model import queries
 from otelkit.ops.mixin.groups import groups
@@ -449,3 +449,18 @@ def test_nothing_is_wrong_with_a_healthy_shop(live: Live) -> None:
 
     settled(live, wrong)
     assert any(alert["labels"]["alertname"] == "Watchdog" for alert in live.ask("/api/v1/alerts")["alerts"])
+
+
+def test_two_faults_are_told_and_end(live: Live, record_property: Callable[[str, object], None]) -> None:
+    """The very last: without the Collector nobody sees anything, and without a database there is no healthy shop."""
+    known = {each.name: each for each in drill.DRILLS}
+    timeline: list[str] = []
+    wanted = [replace(known["collector-down"], lingers=True), known["database-down"]]
+    outcomes = drill.run(wanted, live.bench, tell=timeline.append, ended=lambda _: None)
+    for outcome in outcomes:
+        told = outcome.followed[outcome.drill.alert]
+        assert outcome.problems == [], "\n".join(timeline)
+        assert outcome.runbook, "\n".join(timeline)
+        assert {"pager", "chat"} <= set(told.by), "\n".join(timeline)
+        seconds = ", ".join(f"{stage} {at:.0f} s" for stage, at in told.seconds.items())
+        record_property(PRINTED_LAST, f"drill {outcome.drill.name}: {outcome.drill.alert} {seconds}")

@@ -169,6 +169,11 @@ class Bench:
         self._faults: dict[str, str] = {}
 
     @property
+    def place(self) -> Path:
+        """The folder of the running stack, with its copy of the configuration."""
+        return self._folder / "state/otelkit/stack/default"
+
+    @property
     def endpoints(self) -> Endpoints:
         """Where the stack's programs answer."""
         return Endpoints.at(offset=self._offset)
@@ -190,7 +195,7 @@ class Bench:
         if name in self._running:
             self._running.stop(name)
         else:
-            _processes.end([_processes.running(self._place)[name]], within=20.0)
+            _processes.end([_processes.running(self.place)[name]], within=20.0)
 
     def kill(self, name: str) -> None:
         """Kill a program."""
@@ -209,7 +214,7 @@ class Bench:
         if name in self._running:
             self._running.signal(name, number)
         else:
-            _processes.running(self._place)[name].send_signal(number)
+            _processes.running(self.place)[name].send_signal(number)
 
     def fault(self, name: str, value: str = "on") -> None:
         """Turn a fault of the shop on; "on" is its usual value (examples/shop/faults.py)."""
@@ -231,7 +236,7 @@ class Bench:
         self._receiver.secrets[receiver] = self._refused.pop(receiver)
 
     def burst(self) -> None:
-        """Make the emitter log more at once than its queue holds."""
+        """Make the emitter end more spans at once than its queue holds."""
         self._running.say("emitter", "burst")
 
     def set_redis(self, name: str, value: str) -> None:
@@ -301,10 +306,6 @@ class Bench:
         """Take the stack down; what is left of it is ended with everything else."""
         with contextlib.suppress(StackError):
             self._command("down", "--timeout", "5")
-
-    @property
-    def _place(self) -> Path:
-        return self._folder / "state/otelkit/stack/default"
 
     def _arguments(self) -> list[str]:
         found = ["--engine", "native", "--config", str(self._folder / "configuration")]
