@@ -174,10 +174,17 @@ class TestInhibition:
                     alert("CeleryQueueBacklog", "warning", "celery", {**QUEUE, "messaging_destination_name": "slow"}),
                     alert("CeleryQueueBacklog", "warning", "celery", {**QUEUE, **HERE, "service_namespace": "crm"}),
                     alert("CeleryQueueBacklog", "warning", "celery", {"messaging_destination_name": "mail"}),
+                    alert("CeleryQueueBacklog", "warning", "celery", {**QUEUE, "deployment_environment_name": "test"}),
                     alert("CeleryQueueWaitHigh", "warning", "celery", {**QUEUE, **SERVICE}),
                     alert("LokiDiscarding", "warning", "stack", {"service_namespace": "shop", **HERE}),
                 ],
                 id="of a queue, which has no service, the louder one of the same queue",
+            ),
+            pytest.param(
+                alert("PublishFailing", "critical", "celery", {**QUEUE, **SERVICE}),
+                [alert("CeleryRetryStorm", "warning", "celery", SERVICE)],
+                [alert("CeleryQueueBacklog", "warning", "celery", QUEUE)],
+                id="who cannot publish says nothing about the queue",
             ),
             pytest.param(
                 alert("PrometheusRulesFailing", "critical", "stack"),

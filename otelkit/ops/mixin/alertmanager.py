@@ -133,20 +133,19 @@ _SHARED: Final = """
     target_matchers: [{symptoms}]
 """
 
-_OF_SERVICES = 'service_name!=""'
 _DEPENDENCIES: Final = (
     # Services that have other databases are told of those: what is named must be PostgreSQL's, or say nothing of whose.
     (
-        "A database that is down, over its symptoms in services",
+        "A database that is down, over its symptoms",
         "DatabaseDown",
-        ('alertname=~"DbErrors|DbPool.*|SlowQueries"', 'db_system_name=~"postgresql|"', _OF_SERVICES),
+        ('alertname=~"DbErrors|DbPool.*|SlowQueries"', 'db_system_name=~"postgresql|"'),
     ),
-    ("Redis that is down, over caches of services", "RedisDown", ('group="cache"', _OF_SERVICES)),
+    ("Redis that is down, over caches", "RedisDown", ('group="cache"', 'service_name!=""')),
     ("Redis that is down, over tasks and queues", "RedisDown", ('group="celery"',)),
     (
-        "Redis that is down, over its own commands in services",
+        "Redis that is down, over its own commands",
         "RedisDown",
-        ('alertname=~"DbErrors|SlowQueries"', 'db_system_name="redis"', _OF_SERVICES),
+        ('alertname=~"DbErrors|SlowQueries"', 'db_system_name="redis"'),
     ),
 )
 """A shared dependency and its symptoms: in words, the alert that it is down, and the alerts that follow."""
