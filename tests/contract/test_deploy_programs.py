@@ -235,13 +235,19 @@ def test_what_prometheus_and_loki_find_out_reaches_alertmanager(running: Running
     logs = {"resource": {"attributes": attributes}, "scopeLogs": [{"logRecords": [record]}]}
     _post(running.urls["loki"] + "/otlp/v1/logs", {"resourceLogs": [logs]})
 
-    def told() -> set[tuple[str, str]]:
+    def told() -> dict[tuple[str, str], str]:
         alerts = _json(running.urls["alertmanager"] + "/api/v2/alerts")
-        return {(alert["labels"]["alertname"], alert["labels"].get("service_name", "")) for alert in alerts}
+        return {
+            (alert["labels"]["alertname"], alert["labels"].get("service_name", "")): alert["generatorURL"]
+            for alert in alerts
+        }
 
     wait_until(
-        lambda: told() >= {("Metrics", ""), ("Logs", "api")}, within=SOON, what="both alerts are in Alertmanager"
+        lambda: told().keys() >= {("Metrics", ""), ("Logs", "api")}, within=SOON, what="both alerts are in Alertmanager"
     )
+    # Their sources are where people reach Prometheus and Grafana, not what containers call each other.
+    assert told()["Metrics", ""].startswith("http://localhost:9090/graph?")
+    assert told()["Logs", "api"].startswith("http://localhost:3001/explore?")
 
 
 def test_what_could_not_be_delivered_for_hours_is_stored_all_the_same(running: Running) -> None:

@@ -220,6 +220,8 @@ def variables(place: Path, state: State, environment: Mapping[str, str]) -> dict
         **{name: environment.get(name) or value for name, value in chosen.items()},
         "STACK_HOST": state.host,
         **{f"STACK_{name}": str(port) for name, port in state.ports.items()},
+        "STACK_GRAFANA_EXTERNAL_URL": state.settings.get("GRAFANA_URL")
+        or f"http://localhost:{state.ports['GRAFANA_PORT']}",
         **{f"STACK_{name.upper()}_DATA": str(Path(state.data) / name) for name in KINDS},
         "STACK_LOKI_RULES": str(place / "deploy/loki/rules"),
     }
