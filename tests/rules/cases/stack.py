@@ -192,7 +192,7 @@ _SAMPLES = (
 )
 
 _NOT_TOLD: Final = "alertmanager_notifications_failed_total"
-_BY: Final = {"integration": "slack"}
+_BY: Final = {"receiver_name": "chat", "integration": "slack"}
 _NOTIFICATIONS = (
     Case(
         alert="NotificationsFailing",
@@ -201,7 +201,7 @@ _NOTIFICATIONS = (
         | _of(_ALERTMANAGER, _NOT_TOLD, "0x50", reason="other", integration="email"),
         at="4m",
         fires=({**_ALERTMANAGER, **_BY},),
-        summary="Alertmanager cannot notify by slack",
+        summary="Alertmanager cannot notify chat by slack",
     ),
     Case(
         alert="NotificationsFailing",

@@ -274,18 +274,19 @@ NOTIFICATIONS_FAILING: Final = Alert(
     name="NotificationsFailing",
     group="stack",
     severity="critical",
-    expr="sum by (job, instance, integration) (increase(alertmanager_notifications_failed_total[5m])) > 0",
+    expr="sum by (job, instance, receiver_name, integration) (increase(alertmanager_notifications_failed_total[5m])) > 0",
     feels="Alerts fire, and who should hear of them does not.",
-    summary="Alertmanager cannot notify by {{ $labels.integration }}",
+    summary="Alertmanager cannot notify{{ with $labels.receiver_name }} {{ . }}{{ end }} by {{ $labels.integration }}",
     runbook=Runbook(
         looks=(
             Look(
                 says="which way fails, and how",
-                query="sum by (integration, reason) (increase(alertmanager_notifications_failed_total[5m])) > 0",
+                query="sum by (receiver_name, integration, reason) "
+                "(increase(alertmanager_notifications_failed_total[5m])) > 0",
             ),
             Look(
                 says="which way still works",
-                query="sum by (integration) (increase(alertmanager_notifications_total[5m]))",
+                query="sum by (receiver_name, integration) (increase(alertmanager_notifications_total[5m]))",
             ),
             Look(says="what fires now, told or not", query='ALERTS{alertstate="firing", severity!="none"}'),
         ),
