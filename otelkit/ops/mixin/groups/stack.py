@@ -274,7 +274,8 @@ NOTIFICATIONS_FAILING: Final = Alert(
     name="NotificationsFailing",
     group="stack",
     severity="critical",
-    expr="sum by (job, instance, receiver_name, integration) (increase(alertmanager_notifications_failed_total[5m])) > 0",
+    expr="sum by (job, instance, receiver_name, integration) "
+    "(increase(alertmanager_notifications_failed_total[5m])) > 0",
     feels="Alerts fire, and who should hear of them does not.",
     summary="Alertmanager cannot notify{{ with $labels.receiver_name }} {{ . }}{{ end }} by {{ $labels.integration }}",
     runbook=Runbook(
