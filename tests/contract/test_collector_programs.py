@@ -71,8 +71,9 @@ def test_the_program_accepts_its_file_without_a_warning(name: str, tmp_path: Pat
     judged = _validate(name, CONFIG[name], tmp_path)
     printed = judged.stdout + judged.stderr
     assert judged.returncode == 0, printed
-    assert "warn" not in printed.lower()
-    assert "error" not in printed.lower()
+    said = printed.replace("rules/errors.yaml", "")  # the name of a file
+    assert "warn" not in said.lower()
+    assert "error" not in said.lower()
     if name in QUIET:
         assert printed == ""
 
