@@ -140,14 +140,15 @@ def _catalog(named: str) -> Catalog:
     if not module or not name:
         raise ParametersError([f"--catalog {named}: a module and a name in it, as shop.telemetry:catalog"])
     # The folder that it is called in, as `python -m` does; and importing a service must not begin to send.
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     os.environ["OTEL_SDK_DISABLED"] = "true"
     try:
         found = getattr(import_module(module), name)
     except Exception as error:  # whatever a service's module raises
         raise ParametersError([f"--catalog {named}: {type(error).__name__}: {error}"]) from error
     finally:
-        sys.path.pop(0)
+        sys.path.remove(here)
     if not isinstance(found, Catalog):
         raise ParametersError([f"--catalog {named}: is {type(found).__name__}, not otelkit.Catalog"])
     return found
