@@ -107,17 +107,20 @@ def spoil(cases: Sequence[Case]) -> Outcome:
     jobs = promtool.jobs(cases)
     verdicts = zip(jobs, promtool.run(jobs), strict=True)
     wrong = [case for job, said in verdicts for case, verdict in zip(job.cases, said, strict=True) if verdict]
-    noticed: dict[str, bool] = {}
     right = [case for case in cases if case not in wrong]
-    # Cases of hours are played only to those that no case of minutes notices.
+    # One file of cases after another, those of hours last, and no more to a mutant that one has noticed.
+    waiting: dict[str, list[promtool.Job]] = {}
     for some in ([case for case in right if not _long(case)], [case for case in right if _long(case)]):
-        made = [(name, mutant) for job in promtool.jobs(some) for name, mutant in _spoilt(job) if not noticed.get(name)]
+        for name, mutant in (each for job in promtool.jobs(some) for each in _spoilt(job)):
+            waiting.setdefault(name, []).append(mutant)
+    left = dict.fromkeys(waiting)
+    while made := [(name, waiting[name].pop(0)) for name in left if waiting[name]]:
         for (name, _), said in zip(made, promtool.run([mutant for _, mutant in made]), strict=True):
             if any(each.startswith(promtool.UNREADABLE) for each in said):
                 raise promtool.CaseError(f"{name}: {said[0]}")
-            noticed[name] = noticed.get(name, False) or any(said)
-    left = [name for name, seen in noticed.items() if not seen]
-    return Outcome(count=len(noticed), left=left, broken=list(map(str, wrong)))
+            if any(said):
+                del left[name]
+    return Outcome(count=len(waiting), left=list(left), broken=list(map(str, wrong)))
 
 
 def _long(case: Case) -> bool:
