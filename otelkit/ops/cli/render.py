@@ -146,7 +146,8 @@ def _catalog(named: str) -> Catalog:
     try:
         found = getattr(import_module(module), name)
     except Exception as error:  # whatever a service's module raises
-        raise ParametersError([f"--catalog {named}: {type(error).__name__}: {error}"]) from error
+        told = " ".join(str(error).split())
+        raise ParametersError([f"--catalog {named}: {type(error).__name__}: {told}"]) from error
     finally:
         sys.path.remove(here)
     if not isinstance(found, Catalog):
