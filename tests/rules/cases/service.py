@@ -137,6 +137,20 @@ _DOWN = (
     ),
     Case(
         alert="ServiceDown",
+        says="a script, where another service is expected",
+        series=_beats("0+1x20 _x100", 'service_name="script"') | _beats("0+1x100") | _served("0+5x100"),
+        at="7m",
+        parameters=_NAMED,
+    ),
+    Case(
+        alert="ServiceDown",
+        says="one that is remembered, and has come and gone since it was said to",
+        series={'service:last_seen:timestamp{service_name="api"}': "15x4 _x100"},
+        at="10m",
+        parameters=Parameters(services={"api": Service(expected=False)}),
+    ),
+    Case(
+        alert="ServiceDown",
         says="one that comes and goes",
         series=_STOPPED,
         at="7m",
@@ -296,6 +310,12 @@ _RESTARTING = (
     ),
     Case(
         alert="ServiceRestarting",
+        says="two programs have ended within ten minutes, and were started 20 min ago",
+        series=_SERVES | _programs(*[(n, "_ {}x40 _x80") for n in (10, 20)]),
+        at="20m",
+    ),
+    Case(
+        alert="ServiceRestarting",
         says="four programs that ran for a quarter of an hour are replaced by a deployment",
         series=_SERVES | _FOR_LONG | _programs(*[(600 + n, "_x40 {}x60") for n in range(4)], instance="new"),
         at="14m",
@@ -429,3 +449,7 @@ CASES = (
         at="6m",
     ),
 )
+
+SURVIVORS = {
+    'service:last_seen:timestamp: without service_name!~"api" #2': "what it is joined with leaves the service out",
+}
