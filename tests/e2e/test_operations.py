@@ -12,7 +12,6 @@ import math
 import re
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -29,7 +28,7 @@ from otelkit.ops.query.lgtm import Lgtm
 from support import lanes, live_shop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from otelkit.ops.drill.bench import Bench
     from otelkit.ops.mixin.boards.model import Board, Query
@@ -95,7 +94,6 @@ class Live:
         """Seconds until everything has to have settled; asking once is always allowed."""
         return max(1.0, self.since + SETTLES - time.monotonic())
 
-    @cached_property
     def names(self) -> list[str]:
         """Every series' name that there is."""
         return list(self.query.prometheus.label_values("__name__"))
@@ -169,15 +167,13 @@ UNPROVEN = {name for name, group in GROUPS.items() if group.alerts and all(alert
 """Groups of which nothing can exist here, their recordings neither."""
 
 
-def missing(live: Live, name: str) -> list[str]:
-    """Return what selects nothing of a group of rules, each with what there is of a similar name."""
+def missing(live: Live, rules: Iterable[dict[str, Any]]) -> list[str]:
+    """Return what selects nothing in these rules, each with what there is of a similar name."""
     found = []
-    for rule in live.rules():
-        if rule["group"] != name:
-            continue
+    for rule in rules:
         for selector in dict.fromkeys(selectors(live.parsed(rule["query"]))):
             if not excused(rule, selector) and not live.exists(selector):
-                near = difflib.get_close_matches(named(selector), live.names, n=3, cutoff=0.5)
+                near = difflib.get_close_matches(named(selector), live.names(), n=3, cutoff=0.5)
                 found.append(
                     f"{rule['name']}: {selector} selects nothing; there are {', '.join(near) or 'none like it'}"
                 )
@@ -195,7 +191,21 @@ def settled(live: Live, ask: Any) -> None:
 
 @every_group
 def test_every_selector_of_a_rule_selects_something(live: Live, name: str) -> None:
-    settled(live, lambda: missing(live, name))
+    settled(live, lambda: missing(live, [rule for rule in live.rules() if rule["group"] == name]))
+
+
+def test_a_selector_that_selects_nothing_is_told_with_what_there_is(live: Live) -> None:
+    """A name that the Collector had once, without its type's suffix, in a window; a label's value that nobody has."""
+    queries = (
+        "max_over_time(rate(otelcol_exporter_sent_spans[5m])[10m:1m]) > 0 unless on () vector(1)",
+        'sum(up{job="otelcol"}) + sum(up{job="collector"})',
+    )
+    told = missing(live, [{"name": "Wrong", "group": "none", "query": query} for query in queries])
+    assert [line.partition(";")[0] for line in told] == [
+        'Wrong: {__name__="otelcol_exporter_sent_spans"} selects nothing',
+        'Wrong: {job="collector", __name__="up"} selects nothing',
+    ]
+    assert "otelcol_exporter_sent_spans_total" in told[0]
 
 
 @pytest.mark.parametrize("language", ["promql", "logql"])
