@@ -176,6 +176,8 @@ SLO = '[[slo]]\nname = "a"\nservice = "s"\nobjective = 0.99\n'
     ("text", "line", "says"),
     [
         ("page_enviroments = []", 1, "unknown key page_enviroments: did you mean page_environments?"),
+        ("disk = 1", 1, "unknown key disk: a threshold stands below [thresholds], or in the table of a service"),
+        (SLO + "disk = 1", 5, "unknown key disk in [slo]: a threshold stands below [thresholds]"),
         ("[thresholds]\n\ndisc = 1", 3, "unknown key disc in [thresholds]: did you mean disk?"),
         ("[service.a]\nexpect = true", 2, "unknown key expect in [service.a]: did you mean expected?"),
         ('[service."a b".route."/x"]\nslo = 1', 2, 'in [service."a b".route."/x"]: did you mean slow?'),

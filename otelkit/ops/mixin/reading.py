@@ -92,7 +92,7 @@ class _Reader:
         self._at = at
         self._catalog = catalog
         self._retention = retention
-        self._known = _known((), ())
+        self._known = _known(groups(Parameters(), catalog), catalog)
 
     def parameters(self) -> Parameters:
         self._only((), _TOP)
@@ -363,7 +363,10 @@ class _Reader:
         there = list(dict.fromkeys(known))
         near = get_close_matches(str(name), there, n=1)
         table = f" in [{_written(place[:-1])}]" if what == "key" and place[:-1] else ""
-        hint = f"did you mean {near[0]}?" if near else f"known are {listed(there)}" if len(there) <= _FEW else ""
+        if name in self._known.thresholds:
+            hint = "a threshold stands below [thresholds], or in the table of a service"
+        else:
+            hint = f"did you mean {near[0]}?" if near else f"known are {listed(there)}" if len(there) <= _FEW else ""
         self._problem(place, f"unknown {what} {name}{table}" + (f": {hint}" if hint else ""))
 
     def _problem(self, place: Path, text: str) -> None:
