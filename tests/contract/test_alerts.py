@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from otelkit._catalog import STOCK
+from otelkit._variables import OWN_DEFAULTS
 from otelkit.ops.drill import DRILLS
 from otelkit.ops.mixin._selected import selected
 from otelkit.ops.mixin._variants import names
@@ -19,6 +21,7 @@ from otelkit.ops.mixin.groups import groups
 from otelkit.ops.mixin.model import GROUPS
 from otelkit.ops.mixin.pages import render_pages
 from otelkit.ops.mixin.parameters import Parameters, Service, Slo
+from otelkit.ops.mixin.rules import INTERVAL
 from shop import metrics as shop
 
 if TYPE_CHECKING:
@@ -189,6 +192,16 @@ def test_only_a_critical_alert_has_a_budget(alert: Alert) -> None:
     assert alert.severity == "critical" or alert.budget is None
 
 
+def test_budgets_are_made_of_what_is_configured() -> None:
+    route = yaml.safe_load((ROOT / "deploy" / "alertmanager" / "alertmanager.yaml").read_text(encoding="utf-8"))[
+        "route"
+    ]
+    paging = [each for each in route["routes"] if each["receiver"] == "pager"]
+    assert [seconds(each.get("group_wait", route["group_wait"])) for each in paging] == [GROUP_WAIT]
+    assert seconds(INTERVAL) == EVALUATION
+    assert OWN_DEFAULTS["OTEL_METRIC_EXPORT_INTERVAL"].value == f"{EXPORT}000"
+
+
 @pytest.mark.parametrize(
     ("expr", "seconds"),
     [
@@ -273,7 +286,7 @@ def literals(alert: Alert) -> set[str]:
     return {found[1] for found in _NUMBER.finditer(_QUANTILE.sub("", alert.expr)) if found[1]}
 
 
-EXPORT, EVALUATION, GROUP_WAIT = 15, 15, 10  # seconds; the last is deploy/alertmanager/alertmanager.yaml's for pages
+EXPORT, EVALUATION, GROUP_WAIT = 15, 15, 10  # seconds
 SHARE = 30  # seconds in which a share of two minutes passes its threshold where half of all fails: two exports more
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
