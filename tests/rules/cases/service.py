@@ -158,6 +158,20 @@ _DOWN = (
     ),
     Case(
         alert="ServiceDown",
+        says="one that was missed until it was said that it comes and goes",
+        series={'service:last_seen:timestamp{service_name="api"}': "0x4 _x100"},
+        at="8m",
+        parameters=Parameters(services={"api": Service(expected=False)}),
+    ),
+    Case(
+        alert="ServiceDown",
+        says="a script, beside a service that is named",
+        series=_beats("0+1x20 _x100", 'service_name="job"') | _beats("0+1x100"),
+        at="7m",
+        parameters=_NAMED,
+    ),
+    Case(
+        alert="ServiceDown",
         says="a named one that serves nothing is away",
         series=_beats("0+1x20 _x100"),
         at="7m",
@@ -271,7 +285,7 @@ def _programs(*programs: tuple[int, str], instance: str = "") -> dict[str, str]:
 _SERVES = _beats("0+1x200") | _served("0+5x200")
 _ON_ONE = {"service_name": "api", "host_name": "one"}
 _CRASHING = _programs((10, "_ {}x6 _x80"), (130, "_x9 {}x6 _x80"), (250, "_x17 {}x100"))
-_FOR_LONG = _programs(*[(-300, "{}x40 _x80")] * 4)
+_FOR_LONG = _programs(*[(-300 - n, "{}x40 _x80") for n in range(4)])
 
 _RESTARTING = (
     Case(

@@ -33,7 +33,7 @@ def _last_seen(parameters: Parameters) -> Recording:
     served = (
         f'sum by ($S) (http_server_request_duration_seconds_count{{http_route!~"{HEALTH}"}}) > 0\n'
         "    or sum by ($S) (celery_task_executions_total) > 0\n"
-        f"    or {remembered}"
+        f"    or last_over_time(service:last_seen:timestamp[{_ASLEEP}])"
     )
     found = f"(service:heartbeat:timestamp{chosen} and on ($S) (\n    {served}\n))"
     if named:
