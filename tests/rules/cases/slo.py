@@ -7,10 +7,14 @@ from rules.case import Case
 
 _NAME = "api-availability"
 _AVAILABLE = Parameters(slos=(Slo(name=_NAME, service="api", objective=0.999),))
-_QUICK = Parameters(
-    slos=(Slo(name="api-latency", service="api", objective=0.99, kind="latency", under=1.0, period=30),)
-)
+_QUICK = Parameters(slos=(Slo(name=_NAME, service="api", objective=0.999, kind="latency", under=1.0),))
 _WEEK = Parameters(slos=(Slo(name=_NAME, service="api", objective=0.99, period=7),))
+_TWO_PERIODS = Parameters(
+    slos=(
+        Slo(name=_NAME, service="api", objective=0.999),
+        Slo(name="pay-availability", service="pay", objective=0.999, period=4),
+    )
+)
 _ROUTE = Parameters(slos=(Slo(name=_NAME, service="api", objective=0.999, route="/orders"),))
 _WHERE = Parameters(slos=(Slo(name=_NAME, service="api", objective=0.999, namespace="shop", environment="production"),))
 _PRODUCTION = 'service_name="api", service_namespace="shop", deployment_environment_name="production"'
@@ -28,12 +32,12 @@ def _share(bad: float, steps: int = 300, **where: str) -> dict[str, str]:
     return _requests(f"0+{10_000 * (1 - bad):g}x{steps}", f"0+{10_000 * bad:g}x{steps}", **where)
 
 
-def _durations(quick: str, every: str, status: int = 200, le: str = "1") -> dict[str, str]:
+def _durations(quick: str, every: str, status: int = 200, route: str = "/orders") -> dict[str, str]:
     """Return how many requests of a status took up to a second, and how many there were."""
-    labels = f'service_name="api", http_route="/orders", http_response_status_code="{status}"'
+    labels = f'service_name="api", http_route="{route}", http_response_status_code="{status}"'
     name = "http_server_request_duration_seconds"
     return {
-        f'{name}_bucket{{{labels}, le="{le}"}}': quick,
+        f'{name}_bucket{{{labels}, le="1"}}': quick,
         f'{name}_bucket{{{labels}, le="+Inf"}}': every,
         f"{name}_count{{{labels}}}": every,
     }
@@ -55,6 +59,60 @@ def _case(says: str, series: dict[str, str], at: str, *windows: str, parameters:
     every = "15s" if series in (_FOUR_BAD, _EIGHT_BAD) else "1m"
     return Case(alert="SLOBudgetBurn", says=says, series=series, at=at, fires=fires, parameters=parameters, every=every)
 
+
+_LATE = _durations("0+9900x40", "0+10000x40")
+
+
+def _after(hours: int, bad: float, weight: int, **where: str) -> dict[str, str]:
+    """Return requests of which a share is bad; before them an hour with many times as many, 0.05 % bad."""
+    first = (weight * 10_000 * 0.9995, weight * 10_000 * 0.0005)
+    then = (10_000 * (1 - bad), 10_000 * bad)
+    texts = [f"0+{a:g}x60 {a * 60:.10g}+{b:g}x{hours * 60}" for a, b in zip(first, then, strict=True)]
+    return _requests(texts[0], texts[1], **where)
+
+
+def _long(  # noqa: PLR0917  a table reads better
+    says: str, hours: int, bad: float, weight: int, window: str, summary: str, every: str
+) -> Case:
+    return Case(
+        alert="SLOBudgetBurn",
+        says=says,
+        series=_after(hours, bad, weight),
+        at=f"{hours}h",
+        fires=(_burn(window),),
+        summary=f"api-availability of api burns its budget: {summary} of the requests of {window} were bad",
+        parameters=_AVAILABLE,
+        step="1m",
+        every=every,
+    )
+
+
+# What was before a window, and much more of it, is no part of it.
+_LONG = (
+    _long("only what an hour has counts for an hour", 3, 0.008, 20, "1h", "0.8%", "1m"),
+    _long("only what six hours have counts for six hours", 8, 0.0035, 100, "6h", "0.35%", "5m"),
+    _long("only what a day has counts for a day", 26, 0.0018, 300, "1d", "0.18%", "15m"),
+    _long("only what three days have counts for three days", 74, 0.00125, 1000, "3d", "0.125%", "1h"),
+    Case(
+        alert="SLOBudgetBurn",
+        says="three hours were bad, and three are well: over for the windows of two hours",
+        series=_requests("0+9900x180 1782000+10000x180", "0+100x180 18000x180"),
+        at="5h55m",
+        fires=(_burn("3d"),),
+        parameters=_AVAILABLE,
+        step="1m",
+        every="5m",
+    ),
+    Case(
+        alert="SLOBudgetBurn",
+        says="three hours were bad, and seven are well: over for all windows",
+        series=_requests("0+9900x180 1782000+10000x440", "0+100x180 18000x440"),
+        at="10h",
+        parameters=_AVAILABLE,
+        step="1m",
+        every="5m",
+    ),
+)
 
 _BURNING = (
     Case(
@@ -101,22 +159,46 @@ _BURNING = (
     ),
     _case("only probes fail", _share(0) | _share(0.5, route="/health/ready"), "3m"),
     _case("another service fails", _share(0) | _share(0.5, labels='service_name="payment"'), "3m"),
+    _case("0.8 % are bad, and as many probes are well", _share(0.008) | _share(0, route="/livez"), "3m", "1h"),
+    _case("1 % are slow", _LATE, "3m", "1h", parameters=_QUICK),
     _case(
-        "half of what is slow fails, where it is the others that have to be quick",
-        _durations("0+100x40", "0+100x40") | _durations("0x40", "0+100x40", 500),
-        "3m",
-        parameters=_QUICK,
-    ),
-    _case("16 % are slow", _durations("0+840x40", "0+1000x40"), "3m", "1h", parameters=_QUICK),
-    _case(
-        "16 % are slow, where they are scraped",
-        _durations("0+840x40", "0+1000x40", le="1.0"),
+        "1 % are slow, where they are scraped",
+        {key.replace('le="1"', 'le="1.0"'): values for key, values in _LATE.items()},
         "3m",
         "1h",
         parameters=_QUICK,
     ),
-    _case("12 % are slow", _durations("0+880x40", "0+1000x40"), "3m", parameters=_QUICK),
-    _case("2 % are bad, over a week: no window of days", _share(0.02), "75m", "6h", parameters=_WEEK),
+    _case("0.5 % are slow", _durations("0+9950x40", "0+10000x40"), "3m", parameters=_QUICK),
+    _case(
+        "1 % are slow, and as many fail at once",
+        _LATE | _durations("0+5000x40", "0+5000x40", status=500),
+        "3m",
+        "1h",
+        parameters=_QUICK,
+    ),
+    _case(
+        "all are quick, and some fail late",
+        _durations("0+10000x40", "0+10000x40") | _durations("0x40", "0+5000x40", status=500),
+        "3m",
+        parameters=_QUICK,
+    ),
+    _case(
+        "1 % are slow, and as many probes are quick",
+        _LATE | _durations("0+5000x40", "0+5000x40", route="/health"),
+        "3m",
+        "1h",
+        parameters=_QUICK,
+    ),
+    _case(
+        "all are quick, and probes are slow",
+        _durations("0+10000x40", "0+10000x40") | _durations("0x40", "0+5000x40", route="/health"),
+        "3m",
+        parameters=_QUICK,
+    ),
+    _case("4 % are bad, over a week", _share(0.04), "4m", "1h", parameters=_WEEK),
+    _case("2 % are bad, over a week", _share(0.02), "75m", "6h", parameters=_WEEK),
+    _case("1 % are bad, over a week: as planned", _share(0.01), "75m", parameters=_WEEK),
+    *_LONG,
     _case("the route fails", _share(0) | _share(0.01), "3m", "1h", parameters=_ROUTE),
     _case("another route fails", _share(0) | _share(0.5, route="/report"), "3m", parameters=_ROUTE),
     Case(
@@ -183,6 +265,46 @@ CASES = (
         at="40m",
         fires=(_SPENT,),
         parameters=_AVAILABLE,
+    ),
+    Case(
+        alert="SLOBudgetExhausted",
+        says="only what 14 days have counts for 14 days",
+        series=_after(16 * 24, 0.0012, 1000),
+        at="15d12h",
+        fires=(_SPENT,),
+        summary="api-availability of api has no budget left: -20%",
+        parameters=_AVAILABLE,
+        step="1m",
+        every="1h",
+    ),
+    Case(
+        alert="SLOBudgetExhausted",
+        says="two were bad on their first day, and only one has a period that is over since",
+        series=_requests("0+9900x1440 14256000+10000x5760", "0+100x1440 144000x5760")
+        | _requests("0+9900x1440 14256000+10000x5760", "0+100x1440 144000x5760", labels='service_name="pay"'),
+        at="5d",
+        fires=(_SPENT,),
+        parameters=_TWO_PERIODS,
+        step="1m",
+        every="1h",
+    ),
+    Case(
+        alert="SLOBudgetExhausted",
+        says="1.2 % are bad of 1 % that may be in a week",
+        series=_share(0.012),
+        at="17m",
+        fires=(_SPENT,),
+        summary="api-availability of api has no budget left: -20%",
+        parameters=_WEEK,
+    ),
+    Case(
+        alert="SLOBudgetExhausted",
+        says="0.12 % are bad where it is chosen",
+        series=_share(0.0012, labels=_PRODUCTION),
+        at="17m",
+        fires=({**_SPENT, "service_namespace": "shop", "deployment_environment_name": "production"},),
+        summary="api-availability of api has no budget left: -20%",
+        parameters=_WHERE,
     ),
     Case(
         alert="SLODataMissing",

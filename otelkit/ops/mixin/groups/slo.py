@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from otelkit.ops.mixin.parameters import Parameters, Slo
 
 _REQUESTS: Final = "http_server_request_duration_seconds"
+_FAILED: Final = 'http_response_status_code=~"5.."'
+_ANSWERED: Final = 'http_response_status_code!~"5.."'
 _INTERVAL: Final = 15
 """Seconds between two evaluations: what a rate stands for when it is counted up (`rules.INTERVAL`)."""
 _ASLEEP: Final = "6h"
@@ -119,36 +121,37 @@ def _recordings(slos: tuple[Slo, ...]) -> Iterator[Recording]:
         )
     for window in _WINDOWS:
         yield from _within(window)
-    of_period = {
-        period: f'{{slo=~"{meant(any_of([slo.name for slo in slos if slo.period == period]))}"}}'
-        for period in sorted({slo.period for slo in slos})
-    }
-    for period, chosen in of_period.items():
+    periods = sorted({slo.period for slo in slos})
+    for period in periods:
         if f"{period}d" not in _WINDOWS:
-            yield from _within(f"{period}d", chosen)
+            yield from _within(f"{period}d")
 
-    def of_any(name: str) -> str:
-        return " or ".join(f"{name}{period}d{chosen}" for period, chosen in of_period.items())
+    def of_own_period(name: str) -> str:
+        """Choose of each objective what is recorded over its period; all windows are recorded of all."""
+        if len(periods) == 1:
+            return f"{name}{periods[0]}d"
+        names = {period: any_of([slo.name for slo in slos if slo.period == period]) for period in periods}
+        return " or ".join(f'{name}{period}d{{slo=~"{of}"}}' for period, of in names.items())
 
     yield Recording(
         name="slo:error_budget_remaining:ratio",
-        expr=f"1 - ({of_any('slo:sli_error:ratio_rate')})\n/ on (slo) group_left () (1 - slo:objective:ratio)",
+        expr=f"1 - ({of_own_period('slo:sli_error:ratio_rate')})\n/ on (slo) group_left () (1 - slo:objective:ratio)",
     )
-    yield Recording(name="slo:bad_events:increase_period", expr=of_any("slo:bad_events:increase"))
+    yield Recording(name="slo:bad_events:increase_period", expr=of_own_period("slo:bad_events:increase"))
 
 
-def _within(window: str, chosen: str = "") -> Iterator[Recording]:
+def _within(window: str) -> Iterator[Recording]:
     """Yield what happened within a window, and the share of it that was bad.
 
     What is younger than the window counts from its beginning, as does what had to begin anew within it.
     """
     for name in ("slo:events", "slo:bad_events"):
-        total = f"{name}:total{chosen}"
+        total = f"{name}:total"
         before = f"last_over_time({total}[{_ASLEEP}] offset {window})"
         yield Recording(name=f"{name}:increase{window}", expr=f"{total} - ({before} <= {total} or {total} * 0)")
     yield Recording(
         name=f"slo:sli_error:ratio_rate{window}",
-        expr=f"slo:bad_events:increase{window}{chosen} / (slo:events:increase{window}{chosen} > 0)",
+        expr=f"slo:bad_events:increase{window} / (slo:events:increase{window} > 0)",
     )
 
 
@@ -162,14 +165,15 @@ def _of(slo: Slo) -> Iterator[Recording]:
     def rate(part: str, *more: str) -> str:
         return f"sum by ($S) (rate({_REQUESTS}_{part}{{{', '.join((*chosen, *more))}}}[5m]))"
 
+    counted = f'slo:events:rate5m{{slo="{quoted(slo.name)}"}}'
     if slo.kind == "availability":
-        events, bad = rate("count"), rate("count", 'http_response_status_code=~"5.."')
+        events = rate("count")
+        bad = f"{rate('count', _FAILED)}\nor on ($S) {counted} * 0"
     else:
-        answered = 'http_response_status_code!~"5.."'
-        events = rate("count", answered)
-        bad = f"({events} - {rate('bucket', answered, _bound(slo.under))})"
+        events = rate("count", _ANSWERED)
+        bad = f"{counted}\n- on ($S) {rate('bucket', _ANSWERED, _bound(slo.under))}"
     yield Recording(name="slo:events:rate5m", expr=events, labels={"slo": slo.name})
-    yield Recording(name="slo:bad_events:rate5m", expr=f"{bad}\nor {events} * 0", labels={"slo": slo.name})
+    yield Recording(name="slo:bad_events:rate5m", expr=bad, labels={"slo": slo.name})
     yield Recording(
         name="slo:objective:ratio", expr=f"vector({number(slo.objective)})", labels={"slo": slo.name, **known}
     )
