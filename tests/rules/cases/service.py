@@ -356,6 +356,11 @@ def _lags(quick: str, late: str, every: str, instance: str = "1") -> dict[str, s
     }
 
 
+def _prompt(looks: str, instance: str = "1") -> dict[str, str]:
+    """Return looks that were all in time."""
+    return _lags(looks, looks, looks, instance)
+
+
 _LOOP = (
     Case(
         alert="EventLoopBlocked",
@@ -380,7 +385,7 @@ _LOOP = (
     Case(
         alert="EventLoopBlocked",
         says="one of two processes takes no look at all any more",
-        series=_lags("0+60x20 1200x60", "0+60x20 1200x60", "0+60x20 1200x60") | _lags(*["0+60x80"] * 3, instance="2"),
+        series=_prompt("0+60x20 1200x60") | _prompt("0+60x80", instance="2"),
         at="10m",
         fires=(_API,),
         summary="An event loop of api is blocked for 2m 0s at a time",
