@@ -592,7 +592,7 @@ def test_what_the_page_shows_works(shop: Shop) -> None:
     known = {"charge": lambda _: card, "card": card, "Order": str, "shelves": lambda: [("a", 3)]}
     with metrics.strict():
         exec("\n".join(block for block in blocks if not block.startswith("def test_")), known)  # noqa: S102  our own page
-    assert len(known["catalog"].metrics) == 8  # type: ignore[attr-defined]  # the page makes it
+    assert len(known["catalog"].metrics) == 10  # type: ignore[attr-defined]  # the page makes it
     assert shop.values("shop.orders")["spring", "placed"] == 1
     assert shop.values("shop.revenue") == {(): 49.9}
     assert shop.values("shop.stock") == {("a",): 3}
