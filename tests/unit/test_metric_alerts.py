@@ -9,6 +9,7 @@ import pytest
 
 from otelkit import SettingsError, metrics
 from otelkit.metrics import Below, Catalog, Ratio, Stopped
+from otelkit.ops.mixin._variants import variants
 from otelkit.ops.mixin.groups import business, groups
 from otelkit.ops.mixin.parameters import Parameters
 
@@ -118,6 +119,20 @@ def test_what_it_is_about_is_chosen_as_prometheus_writes_it(catalog: Catalog) ->
     declare(catalog, Ratio(bad=bad, over=0.3, runbook=RUNBOOK))
     wanted = 'shop_orders_total{shop_order_status="failed", shop_gift=~"true|false", $service}[5m]'
     assert wanted in expressions(catalog)["ShopOrdersFailing"]
+
+
+def test_a_value_may_hold_anything(catalog: Catalog) -> None:
+    odd = 'a"b$c'
+    catalog.counter(
+        "shop.odd",
+        unit="{thing}",
+        description="Odd things.",
+        attributes={"shop.kind": (odd, "plain")},
+        alert=Stopped(for_="5m", where={"shop.kind": odd}, runbook=RUNBOOK),
+    )
+    (alert,) = business.group(Parameters(), catalog.metrics).alerts
+    (variant,) = variants(alert, Parameters())
+    assert 'shop_odd_total{shop_kind="a\\"b$c", service_name!=""}' in variant.expr
 
 
 def test_its_numbers_are_thresholds_and_its_words_the_runbook(catalog: Catalog) -> None:

@@ -130,7 +130,7 @@ def _recordings(slos: tuple[Slo, ...]) -> Iterator[Recording]:
         """Choose of each objective what is recorded over its period; all windows are recorded of all."""
         if len(periods) == 1:
             return f"{name}{periods[0]}d"
-        names = {period: any_of([slo.name for slo in slos if slo.period == period]) for period in periods}
+        names = {period: meant(any_of([slo.name for slo in slos if slo.period == period])) for period in periods}
         return " or ".join(f'{name}{period}d{{slo=~"{of}"}}' for period, of in names.items())
 
     yield Recording(
@@ -165,7 +165,7 @@ def _of(slo: Slo) -> Iterator[Recording]:
     def rate(part: str, *more: str) -> str:
         return f"sum by ($S) (rate({_REQUESTS}_{part}{{{', '.join((*chosen, *more))}}}[5m]))"
 
-    counted = f'slo:events:rate5m{{slo="{quoted(slo.name)}"}}'
+    counted = f'slo:events:rate5m{{slo="{meant(quoted(slo.name))}"}}'
     if slo.kind == "availability":
         events = rate("count")
         bad = f"{rate('count', _FAILED)}\nor on ($S) {counted} * 0"
