@@ -20,6 +20,8 @@ _WINDOW = 300
 """Seconds that a ratio is judged by."""
 _ANY = 'service_name!=""'
 _THIS = 'service_name="<service_name>"'
+_OWN = 'ALERTS{{alertname="{}"}}'
+"""That it fires already."""
 _UNDRILLED = "it is a service's own: who declares it can make it true"
 
 
@@ -96,6 +98,7 @@ def _stopped(metric: Metric, alert: Stopped) -> Alert:
         summary=f"{{{{ $labels.service_name }}}} has counted no {metric.name}{told} for {alert.for_}",
         runbook=_runbook(metric, alert, usual),
         absence=True,
+        late=(_OWN.format(name),),
         undrilled=_UNDRILLED,
     )
 
@@ -127,6 +130,7 @@ def _below(metric: Metric, alert: Below) -> Alert:
         summary=f"{{{{ $labels.service_name }}}} has counted {{{{ $value | humanize }}}} {metric.name}{told} "
         f"within {alert.per}",
         runbook=_runbook(metric, alert, counted),
+        late=(_OWN.format(name),),
         undrilled=_UNDRILLED,
     )
 

@@ -400,6 +400,7 @@ TRAFFIC_STOPPED: Final = Alert(
         note="No fault where nobody works at night: raise `min_rps` of this service, or switch the alert off for it.",
     ),
     absence=True,
+    late=('ALERTS{alertname="TrafficStopped"}',),
     undrilled="it compares with an hour of traffic; its cases play that hour",
 )
 
@@ -531,7 +532,7 @@ UPSTREAM_FAILING: Final = Alert(
         ),
         tell="The owners of the service that is called; ours, since their users feel it.",
     ),
-    late=(f"{_CALLS}_count",),
+    late=(f'{_CALLS}_count{{error_type=~"5..|.*[A-Za-z].*"}}',),
     drill="upstream-failing",
 )
 
