@@ -15,6 +15,7 @@ _MANY: Final = 4
 _PAUSE: Final = 1.0  # seconds of each customer between two visits
 _ANSWER: Final = 45.0  # seconds; a request that waits for a connection gives up after 30
 _WRONG: Final = "wrong horse battery"
+_FORGETS: Final = 7  # which of eight log-ins is refused
 
 
 class Customers:
@@ -57,8 +58,8 @@ class Customers:
         who = {name: account[name] for name in ("email", "password")}
         yield "/users", who, ""
         while True:
-            for number in range(4):
-                yield "/users/log-in", who if number else {**who, "password": _WRONG}, ""
+            for number in range(8):
+                yield "/users/log-in", {**who, "password": _WRONG} if number == _FORGETS else who, ""
                 yield "/users/me", None, account.get("token", "")
                 yield "/orders", {"sku": ("teapot", "samovar")[number % 2]}, ""
                 for sku in ("teapot", "samovar") * 3:
