@@ -44,9 +44,10 @@ SPAN_LOSS: Final = Threshold(
 )
 
 _WHY: Final = Look(
-    says="how many of what, and why",
-    query='sum by (otelkit_signal, otelkit_reason) (increase(otelkit_telemetry_dropped_total{service_name="'
-    '<service_name>"}[1h])) > 0',
+    # Not by `increase()`: the first loss of a process has no value before it.
+    says="how many of what since its processes began, and why",
+    query="sum by (otelkit_signal, otelkit_reason) "
+    '(otelkit_telemetry_dropped_total{service_name="<service_name>"}) > 0',
 )
 
 DROPPED: Final = Alert(
