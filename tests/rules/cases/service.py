@@ -468,7 +468,3 @@ CASES = (
         at="6m",
     ),
 )
-
-SURVIVORS = {
-    'service:last_seen:timestamp: without service_name!~"api" #2': "what it is joined with leaves the service out",
-}
