@@ -92,7 +92,8 @@ def test_cases_are_told_apart_by_what_they_say() -> None:
 
 
 def test_the_reference_counts_the_cases_that_there_are() -> None:
-    assert counts.FILE.read_text(encoding="utf-8") == counts.written(), "PYTHONPATH=tests:examples python -m rules.counts"
+    write_them = "PYTHONPATH=tests:examples python -m rules.counts"
+    assert counts.FILE.read_text(encoding="utf-8") == counts.written(), write_them
 
 
 def test_every_case_is_about_an_alert_that_there_is() -> None:
