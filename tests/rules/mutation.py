@@ -110,9 +110,13 @@ def spoil(cases: Sequence[Case]) -> Outcome:
     right = [case for case in cases if case not in wrong]
     # One file of cases after another, those of hours last, and no more to a mutant that one has noticed.
     waiting: dict[str, list[promtool.Job]] = {}
+    names: dict[str, str] = {}
     for some in ([case for case in right if not _long(case)], [case for case in right if _long(case)]):
-        for name, mutant in (each for job in promtool.jobs(some) for each in _spoilt(job)):
-            waiting.setdefault(name, []).append(mutant)
+        for job in promtool.jobs(some):
+            alike = _alike(promtool.chosen(job.cases[0]))
+            for name, mutant in _spoilt(job):
+                waiting.setdefault(alike(name), []).append(mutant)
+                names.setdefault(alike(name), name)
     left = dict.fromkeys(waiting)
     while made := [(name, waiting[name].pop(0)) for name in left if waiting[name]]:
         for (name, _), said in zip(made, promtool.run([mutant for _, mutant in made]), strict=True):
@@ -120,7 +124,7 @@ def spoil(cases: Sequence[Case]) -> Outcome:
                 raise promtool.CaseError(f"{name}: {said[0]}")
             if any(said):
                 del left[name]
-    return Outcome(count=len(waiting), left=list(left), broken=list(map(str, wrong)))
+    return Outcome(count=len(waiting), left=[names[each] for each in left], broken=list(map(str, wrong)))
 
 
 def _long(case: Case) -> bool:
@@ -137,6 +141,18 @@ def _spoilt(job: promtool.Job) -> Iterator[tuple[str, promtool.Job]]:
             for name, expr in _expressions(rule["expr"]):
                 rules = [*job.rules[:index], {**rule, "expr": expr}, *job.rules[index + 1 :]]
                 yield f"{rule['record']}{more}: {name}", replace(job, rules=rules, meant=job.rules)
+
+
+def _alike(parameters: Parameters) -> Callable[[str], str]:
+    """Return what calls mutants of recordings alike that differ in what was chosen only: an objective, a service."""
+    chosen = dict.fromkeys(parameters.services, "SERVICE")
+    for slo in parameters.slos:
+        chosen |= {slo.name: "SLO", slo.service: "SERVICE", slo.namespace: "NAMESPACE", slo.environment: "ENVIRONMENT"}
+        chosen |= {slo.route: "ROUTE", f"{slo.objective}": "OBJECTIVE"}
+    words = "|".join(re.escape(word) for word in sorted(chosen, key=len, reverse=True) if word)
+    if not words:
+        return str
+    return lambda name: re.sub(rf"(?<![\w.:-])(?:{words})(?![\w.:-])", lambda found: chosen[found[0]], name)
 
 
 def _with(mutant: Mutant, job: promtool.Job) -> promtool.Job:
