@@ -28,6 +28,9 @@ SERVICE: Final = ("service_namespace", "service_name", "deployment_environment_n
 HEALTH: Final = "/health(/.*)?|/livez|/readyz"
 """The routes of probes: polled all day, they would drown what people ask for. `/healthcare` is none."""
 
+EVALUATION: Final = 15
+"""Seconds between two evaluations of rules: as often as services export."""
+
 Severity = Literal["critical", "warning", "info", "none"]
 """Critical pages, warning goes to the chat, info into the mail of the day; none is the Watchdog."""
 

@@ -9,7 +9,7 @@ import yaml
 
 from otelkit.ops import _explore
 from otelkit.ops.mixin._variants import filled, quoted, variants
-from otelkit.ops.mixin.model import GROUPS, SERVICE
+from otelkit.ops.mixin.model import EVALUATION, GROUPS, SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from otelkit.ops.mixin.model import Alert, Group, Language, Recording
     from otelkit.ops.mixin.parameters import Parameters
 
-INTERVAL = "15s"
-"""How often rules are evaluated: as often as services export."""
+INTERVAL = f"{EVALUATION}s"
+"""How often rules are evaluated, as Prometheus writes it."""
 _ASKED = "ASKED"
 """Stands for what is asked until the address around it is encoded."""
 KEPT_FIRING = "1m"

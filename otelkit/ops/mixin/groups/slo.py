@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from otelkit.ops.mixin._variants import any_of, meant, number, quoted
-from otelkit.ops.mixin.model import HEALTH, SERVICE, Alert, Cause, Group, Look, Recording, Runbook
+from otelkit.ops.mixin.model import EVALUATION, HEALTH, SERVICE, Alert, Cause, Group, Look, Recording, Runbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _REQUESTS: Final = "http_server_request_duration_seconds"
 _FAILED: Final = 'http_response_status_code=~"5.."'
 _ANSWERED: Final = 'http_response_status_code!~"5.."'
-_INTERVAL: Final = 15
-"""Seconds between two evaluations: what a rate stands for when it is counted up (`rules.INTERVAL`)."""
 _ASLEEP: Final = "6h"
 """How long Prometheus may be away without the counting beginning anew."""
 
@@ -116,7 +114,7 @@ def _recordings(slos: tuple[Slo, ...]) -> Iterator[Recording]:
         before = f"last_over_time({name}:total[{_ASLEEP}])"
         yield Recording(
             name=f"{name}:total",
-            expr=f"({before} or {name}:rate5m * 0)\n+ ({name}:rate5m * {_INTERVAL} or {before} * 0)\n"
+            expr=f"({before} or {name}:rate5m * 0)\n+ ({name}:rate5m * {EVALUATION} or {before} * 0)\n"
             "and on (slo) slo:objective:ratio",
         )
     for window in _WINDOWS:
