@@ -2,8 +2,8 @@
 
     python -m otelkit.ops.drill._emitter
 
-It runs until its standard input ends, so that it outlives no drill. The line "burst" makes it end more spans at once than
-its queue holds, which is a short one: what is too much is dropped, and counted.
+It runs until its standard input ends, so that it outlives no drill. The line "burst" makes it end more spans at once
+than its queue holds, which is a short one: what is too much is dropped, and counted.
 """
 
 from __future__ import annotations
