@@ -1,12 +1,12 @@
 """The only place that runs the measurements, keeps what they say, and judges it: `nox -s bench`.
 
     python bench --vanilla PYTHON [stall] [encoding] [instr] [cpu]
-    python bench --vanilla PYTHON boards --prometheus URL
+    python bench --vanilla PYTHON boards [--prometheus URL]
 
 Without names the first four run, in about six minutes. `stall` and `encoding` measure the encoder alone; `instr` and
 `cpu` measure requests of a small application in four variants (see `worker`), of which vanilla runs in an environment
-of its own. `boards` measures what Grafana would wait for, with a day of the series that a running Prometheus has; it
-takes four minutes. Everything else goes through `otelkit.configure()`, so that they measure whatever stands behind it.
+of its own. `boards` measures what Grafana would wait for, with a day of the example shop's series; it takes six
+minutes. Everything else goes through `otelkit.configure()`, so that they measure whatever stands behind it.
 
 One JSON file for each run, `bench/results/<date>-<commit>.json`, holds every round, what arrived, and all versions. A
 busy machine makes times longer and leaves instructions as they are: before you believe a time, look at the bare one.
@@ -51,7 +51,7 @@ def main() -> int:
     )
     parser.add_argument("--vanilla", type=Path, required=True, help="Python of an environment without otelkit")
     parser.add_argument(
-        "--prometheus", metavar="URL", help="whose series `boards` takes, with traffic on the example shop"
+        "--prometheus", metavar="URL", help="whose series `boards` takes; without, it starts the example shop"
     )
     asked = parser.parse_args()
     measurements: dict[str, Callable[[], dict[str, Any]]] = {
@@ -61,8 +61,8 @@ def main() -> int:
         "cpu": lambda: cpu.measure(asked.vanilla),
     }
     if "boards" in asked.names:
-        if not asked.prometheus or (absent := boards.missing()):
-            parser.error(f"boards needs {'--prometheus' if not asked.prometheus else ' and '.join(absent)}")
+        if absent := boards.missing():
+            parser.error(f"boards needs {' and '.join(absent)} on PATH")
         measurements["boards"] = lambda: boards.measure(asked.prometheus)
     if unknown := set(asked.names) - set(measurements):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(measurements)}")

@@ -1,8 +1,9 @@
 """The only place that measures how long the boards wait for Prometheus, with a day of a shop's data behind them.
 
-The series are those that a running Prometheus has (`--prometheus URL`), with traffic on the example shop; their values
-go on for a day, every 15 seconds, and become blocks by `promtool tsdb create-blocks-from openmetrics`. A Prometheus of
-its own then answers what Grafana would ask for the last day, one query after the other, each board as a whole.
+The series are those of the example shop, which is started and visited for two minutes, or of a Prometheus that runs
+(`--prometheus URL`). Their values go on for a day, every 15 seconds, and become blocks by `promtool tsdb
+create-blocks-from openmetrics`. A Prometheus of its own then answers what Grafana would ask for the last day, one query
+after the other, each board as a whole.
 
 All boards together aim at 3 seconds. No gate: it is a machine's time. What asks Loki and Tempo is not in it, nor are
 native histograms, which OpenMetrics cannot write.
@@ -20,7 +21,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -44,6 +45,7 @@ _BLOCK: Final = 7_200  # seconds: one call of promtool each, which reads its who
 _STEP: Final = -(-_DAY // MOST_POINTS // 60) * 60
 _MACROS: Final = {"__rate_interval": f"{_STEP + _EVERY}s", "__range": f"{_DAY}s", "__auto": f"{_STEP}s"}
 _READY: Final = 120.0  # seconds
+_VISITED: Final = 120.0  # seconds: retries and beat have had their turn, and rates have several samples
 _PAUSE: Final = 0.2
 _CONFIG: Final = "global: {scrape_interval: 15s}\n"
 
@@ -53,11 +55,11 @@ def missing() -> list[str]:
     return [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
 
 
-def measure(prometheus: str, rounds: int = ROUNDS) -> dict[str, Any]:
+def measure(prometheus: str | None, rounds: int = ROUNDS) -> dict[str, Any]:
     """Return the milliseconds that each board waits, and all of them.
 
     Args:
-        prometheus: Whose series are taken: a URL.
+        prometheus: Whose series are taken: a URL; None is the example shop's.
         rounds: How often each query is asked.
     """
     asked = {
@@ -65,7 +67,8 @@ def measure(prometheus: str, rounds: int = ROUNDS) -> dict[str, Any]:
         for board in boards()
         if not board.unproven
     }
-    series = list(_series(prometheus, asked))
+    with nullcontext(prometheus) if prometheus else _shop() as url:
+        series = list(_series(url, asked))
     end = int(time.time()) // _BLOCK * _BLOCK
     with tempfile.TemporaryDirectory(prefix="otelkit-bench-") as folder:
         began = time.perf_counter()
@@ -133,6 +136,19 @@ def _backfill(folder: Path, series: list[tuple[str, float]], start: int) -> None
     command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(lines), str(folder / "data")]
     subprocess.run(command, check=True, capture_output=True)
     lines.unlink()
+
+
+@contextmanager
+def _shop() -> Iterator[str]:
+    """Run the example shop with its stack until it has said everything that it says, and yield its Prometheus."""
+    from support import live_shop  # noqa: PLC0415  the tests' own, which only this needs
+
+    if absent := live_shop.missing():
+        raise SystemExit(f"boards: {absent}; or name a Prometheus that has the shop's series: --prometheus URL")
+    with tempfile.TemporaryDirectory(prefix="otelkit-bench-") as folder, live_shop.live_shop(Path(folder)) as live:
+        print("  the example shop is visited", flush=True)
+        time.sleep(_VISITED)
+        yield live.endpoints.prometheus
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from otelkit._regex import compiled
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -272,7 +274,7 @@ def _pattern(how: Grammar) -> re.Pattern[str]:
         "word": r"[^\W\d][\w$]*",
         "other": r".",
     }
-    return re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in kinds.items()), re.DOTALL)
+    return compiled("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in kinds.items()), re.DOTALL)
 
 
 def _tokens(sql: str, how: Grammar) -> Iterator[_Token]:

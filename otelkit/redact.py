@@ -17,6 +17,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
+from otelkit._regex import compiled
 from otelkit._rules import MARK, RULES, Rule, group
 from otelkit._sql import OPERATIONS, without_literals
 from otelkit.errors import SettingsError
@@ -104,7 +105,7 @@ def _problems(rule: Rule) -> Iterator[str]:
             continue
         if name == "pattern":
             try:
-                re.compile(pattern, re.ASCII)
+                compiled(pattern, re.ASCII)
             except re.error as error:
                 yield f"{label}: {name} {pattern!r} does not compile: {error}"
                 continue
@@ -551,7 +552,7 @@ def _compile(redaction: Redaction) -> _Compiled:
             bit = 1 << len(everywhere)
             everywhere.append(made)
             if not rule.hints:
-                unhinted.append((re.compile(rule.pattern, re.ASCII).search, bit))
+                unhinted.append((compiled(rule.pattern, re.ASCII).search, bit))
             for hint in rule.hints:
                 hints = gates[rule.unbroken].setdefault(rule.needs or _gate(hint), {})
                 hints[hint] = hints.get(hint, 0) | bit
@@ -593,7 +594,7 @@ def _made(rule: Rule, redaction: Redaction) -> _Pattern:
             read = lambda text: _pairs(text, mark)  # noqa: E731
         case None:
             read = lambda _: mark  # noqa: E731
-    find = None if rule.pattern is None else re.compile(rule.pattern, re.ASCII).finditer
+    find = None if rule.pattern is None else compiled(rule.pattern, re.ASCII).finditer
     return _Pattern(rule.name, find, read, rule.check)
 
 
@@ -627,7 +628,7 @@ def _pairs(text: str, mark: str) -> str:
 
 _FIRST_WORD = re.compile(r"[^\W\d]\w*", re.ASCII)
 _SET = re.compile(r"=|\b(?:TO|TRANSACTION|SESSION|LOCAL|ROLE|NAMES|CHARACTER|CONSTRAINTS)\b", re.IGNORECASE)
-_COMMANDS = re.compile(r"\s*[A-Za-z][\w.]*(?: \?)*+(?: \.\.\.)?+(?:\n[A-Za-z][\w.]*(?: \?)*+)*+\s*", re.ASCII)
+_COMMANDS = compiled(r"\s*[A-Za-z][\w.]*(?: \?)*+(?: \.\.\.)?+(?:\n[A-Za-z][\w.]*(?: \?)*+)*+\s*", re.ASCII)
 
 
 def _statement(text: str, mark: str) -> str:

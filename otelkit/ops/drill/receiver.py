@@ -33,7 +33,7 @@ _HOST: Final = "127.0.0.1"
 _USER: Final = "otelkit"
 _PATH = {"/pagerduty": "pager", "/slack": "chat", "/webhook": "webhook", "/deadman": "deadman"}
 # As `otelkit.tmpl` writes them: a title, and a line for each alert where they are several.
-_TITLE = re.compile(r"\[(FIRING|RESOLVED)(?: \d+)?\](?: (?:critical|warning|info|none))?+ (?!several alerts)(\S+)")
+_TITLE = re.compile(r"\[(FIRING|RESOLVED)(?: \d+)?\](?>(?: (?:critical|warning|info|none))?) (?!several alerts)(\S+)")
 _LINE = re.compile(r"^(?:-|•) (\w+): ", re.MULTILINE)
 _LONGEST = 1 << 20  # bytes of one notification
 _POLL = 0.05  # seconds between two looks at whether to end
