@@ -85,6 +85,7 @@ PROCESS = [
     "cpython_gc_collections_total{$} > 0",
     "cpython_gc_collected_objects_total{$} >= 0",
     "cpython_gc_uncollectable_objects_total{$} >= 0",
+    "otelkit_program_start_time_seconds{$} > 1700000000",
 ]
 
 ROWS = (
