@@ -51,6 +51,8 @@ _EXPORTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "blackbox-exporter": ("prometheus-blackbox-exporter", "blackbox_exporter"),
 }
 """Debian's names, and those of the publishers."""
+_PROBER: Final = "blackbox-exporter"
+"""Watches the page, which every bench has."""
 _DATABASES: Final[Mapping[str, tuple[str, ...]]] = {
     "initdb": ("initdb",),
     "postgres": ("postgres",),
@@ -68,7 +70,8 @@ _UNPRIVILEGED: Final = ("postgres", "nobody")  # PostgreSQL refuses to be root
 def missing(programs: Path | None = None, *, shop: bool) -> list[str]:
     """Name what a bench needs and does not find, each with the names that it may have."""
     stack = {name: kind.executables for name, kind in _programs.KINDS.items() if name != "grafana"}
-    wanted = {**stack, **(_EXPORTERS if shop else {}), **(_DATABASES if shop else {}), "openssl": ("openssl",)}
+    beside = {**_EXPORTERS, **_DATABASES} if shop else {_PROBER: _EXPORTERS[_PROBER]}
+    wanted = {**stack, **beside, "openssl": ("openssl",)}
     return [" or ".join(names) for names in wanted.values() if _find(names, programs) is None]
 
 
@@ -262,7 +265,7 @@ class Bench:
         Args:
             stack: Is told what to clean up.
         """
-        names = ["page", "blackbox-exporter"]
+        names = ["page", _PROBER]
         if self._shop is not None:
             names += ["api", "payment", "postgres", "redis", *(name for name in _EXPORTERS if name not in names)]
         self._ports = _free_ports(names)
