@@ -6,6 +6,7 @@ told and to resolve. The others are followed as far as they come in that time: s
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from otelkit.ops.drill.bench import Bench
 
     Act = Callable[[Bench], object]
+
+_EXPORT: Final = 20.0  # seconds in which a process has told its metrics once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ def _passing(breaks: Act) -> tuple[Act, Act]:
 def _restarted(program: str, times: int) -> Act:
     def breaks(bench: Bench) -> None:
         for _ in range(times):
+            time.sleep(_EXPORT)  # who is killed before has told nobody that it was there
             bench.kill(program)
             bench.start(program)
 
@@ -74,10 +78,11 @@ DRILLS: Final = (
     Drill(name="service-stopped", about="the API is stopped", alert="ServiceDown", acts=_stopped("api"), shop=True),
     Drill(
         name="restarts",
-        about="payment is killed and started anew, four times",
+        about="payment is killed and started anew, three times within a minute",
         alert="ServiceRestarting",
-        acts=_passing(_restarted("payment", 4)),
+        acts=_passing(_restarted("payment", 3)),
         shop=True,
+        within=240.0,
         back=1_200.0,
         lingers=True,
     ),
