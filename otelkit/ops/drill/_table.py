@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _INTRODUCTION = """\
 # What came of the drills
 
-Written by `otelkit drill --table` from a run of `nox -s drills`: real programs, the rules as they are committed,
-export, scrape and evaluation every 15 s. Seconds count from the fault, in the columns on "resolved" from its removal.
-Told: the receivers that are named had the notification, by the routes of the committed configuration. An alert that
-stays pending lasts longer than the drill; one without "told" is inhibited by a louder one, or resolved before.
+Written by `otelkit drill --table`, which `nox -s drills` runs: real programs, the rules as they are committed, export,
+scrape and evaluation every 15 s. Seconds count from the fault, in the columns on "resolved" from its removal. Told: the
+receivers that are named had the notification, by the routes of the committed configuration. An alert that stays pending
+lasts longer than the drill; one without "told" is inhibited by a louder one, or resolved before.
 
 With Prometheus or Alertmanager away nobody is left to tell: there the dead man's switch hears no more.
 """
