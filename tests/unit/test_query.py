@@ -87,6 +87,17 @@ def test_values_that_are_no_plain_numbers(store: Store, query: Lgtm) -> None:
     assert [repr(sample.value) for sample in query.prometheus.query("x")] == ["inf", "-inf", "nan"]
 
 
+def test_an_exemplar_that_tempo_made_has_its_leading_zeros_again(store: Store, query: Lgtm) -> None:
+    labels = {"trace_id": "5f253600cc805b453c52e6142e1429", "span_id": "1f"}
+    made = {"labels": labels, "value": "1", "timestamp": 1.0}
+    nobody = {"labels": {}, "value": "1", "timestamp": 2.0}
+    answer = {"status": "success", "data": [{"seriesLabels": {}, "exemplars": [made, nobody]}]}
+    store.body = json.dumps(answer).encode()
+    found = query.exemplars("traces_service_graph_request_server_seconds_bucket", window=WINDOW)
+    assert [each.trace_id for each in found] == ["005f253600cc805b453c52e6142e1429", ""]
+    assert [each.span_id for each in found] == ["000000000000001f", ""]
+
+
 def test_exemplars_are_in_order_of_time(store: Store, query: Lgtm) -> None:
     store.answer("prometheus_exemplars.json")
     exemplars = query.exemplars("http_server_request_duration_seconds_bucket", window=WINDOW)

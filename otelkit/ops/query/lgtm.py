@@ -334,10 +334,15 @@ def _exemplar(series: Mapping[str, str], exemplar: Mapping[str, Any]) -> Exempla
         series=series,
         value=float(exemplar["value"]),
         time_ns=round(float(exemplar["timestamp"]) * _SECOND),
-        trace_id=labels.pop("trace_id", ""),
-        span_id=labels.pop("span_id", ""),
+        # Tempo leaves leading zeros out in the exemplars that it makes.
+        trace_id=_padded(labels.pop("trace_id", ""), 32),
+        span_id=_padded(labels.pop("span_id", ""), 16),
         labels=labels,
     )
+
+
+def _padded(hexadecimal: str, digits: int) -> str:
+    return hexadecimal.zfill(digits) if hexadecimal else ""
 
 
 def _trace(trace_id: str, answer: Any) -> Trace:
