@@ -92,7 +92,7 @@ def _asked(template: str, thresholds: Mapping[str, float]) -> str:
 
 def _number(threshold: Threshold, parameters: Parameters, service: str = "") -> float:
     own = parameters.services[service].thresholds if service in parameters.services else {}
-    return own.get(threshold.name, parameters.thresholds.get(threshold.name, threshold.default))
+    return own.get(threshold.name, parameters.in_force(threshold))
 
 
 def _observed(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
+from otelkit.ops.drill._running import carrying
 from otelkit.ops.drill.bench import missing
 from support import lanes
 from support.processes import PYTHON, Process, wait_until
@@ -17,19 +17,6 @@ if TYPE_CHECKING:
 
 LANE = "operations"
 WITHIN = 90.0  # seconds, on a machine that does much else
-
-
-def started(folder: Path) -> list[str]:
-    """Name what runs and carries a folder below this one in its environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            carried = process.environ().get("STACK_FOLDER", "")
-            if carried.startswith(f"{folder}/") and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.name())
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -43,11 +30,11 @@ def test_an_interrupted_drill_leaves_nothing_behind(tmp_path: Path, number: sign
     argv = [PYTHON, "-m", "otelkit.ops.cli", "drill", "collector-down"]
     with Process(argv, folder=tmp_path, env={"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}) as drill:
         drill.wait_output("collector-down: the Collector is killed", within=WITHIN)
-        assert len(started(temporary)) > 5
+        assert len(carrying(str(temporary))) > 5
         drill.signal(number)
         assert drill.wait(within=WITHIN) == 128 + number
         assert drill.stderr == (
             "interrupted; what was broken is mended, and everything that was started has been ended\n"
         )
-    wait_until(lambda: started(temporary) == [], within=WITHIN, what="everything has ended")
+    wait_until(lambda: carrying(str(temporary)) == [], within=WITHIN, what="everything has ended")
     assert list(temporary.iterdir()) == []

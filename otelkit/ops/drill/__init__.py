@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,7 @@ def within(drill: Drill) -> float:
     return alert.budget[0] if alert.budget else _PROMISED
 
 
+@cache
 def _declared() -> tuple[Alert, ...]:
     inputs = chosen(Path("examples"))  # what it holds does not matter here, that there is one does
     return tuple(alert for group in groups(inputs.parameters, inputs.catalog) for alert in group.alerts)

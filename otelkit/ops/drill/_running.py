@@ -15,8 +15,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
+import psutil
+
 from otelkit.errors import StackError
-from otelkit.ops.stack._processes import FOLDER
+from otelkit.ops.stack._processes import FOLDER, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -173,25 +175,21 @@ def sweep(folder: str, *, within: float) -> None:
         folder: Of the bench.
         within: Seconds between SIGTERM and SIGKILL.
     """
-    import psutil  # noqa: PLC0415  the process that watches imports this module from nothing
-
-    def left() -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                carried = process.environ().get(FOLDER, "")
-                lives = process.status() != psutil.STATUS_ZOMBIE
-                if lives and process.pid != os.getpid() and carried.startswith(f"{folder}/"):
-                    found.append(process)
-        return found
-
-    for process in left():
+    found = carrying(folder)
+    for process in found:
         with contextlib.suppress(psutil.Error):
-            process.resume()
-            process.terminate()
-    deadline = time.monotonic() + within
-    while (still := left()) and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
-    for process in still:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+            process.resume()  # one that is paused hears nothing else
+    end(found, within=within)
+    end(carrying(folder), within=0.0)  # what those started meanwhile
+
+
+def carrying(folder: str) -> list[psutil.Process]:
+    """Return every process but this one that carries a bench's folder in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            carried = process.environ().get(FOLDER, "")
+            lives = process.status() != psutil.STATUS_ZOMBIE
+            if lives and process.pid != os.getpid() and carried.startswith(f"{folder}/"):
+                found.append(process)
+    return found

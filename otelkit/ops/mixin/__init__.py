@@ -9,15 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from otelkit.ops.mixin._metrics_page import PATH as METRICS
-from otelkit.ops.mixin._metrics_page import render_metrics
-from otelkit.ops.mixin._template import render_parameters
-from otelkit.ops.mixin.alertmanager import render_alertmanager
-from otelkit.ops.mixin.boards import boards, render_boards
-from otelkit.ops.mixin.groups import groups
-from otelkit.ops.mixin.pages import render_pages
 from otelkit.ops.mixin.parameters import Parameters
-from otelkit.ops.mixin.rules import render_rules
 
 if TYPE_CHECKING:
     from otelkit.metrics import Metric
@@ -61,14 +53,23 @@ def is_generated(text: str) -> bool:
 
 def render(inputs: Inputs) -> dict[str, str]:
     """Return every file, by its path below the folder that they are written to; the same bytes for the same inputs."""
+    # Every rule, runbook and board: commands that only ask what is generated, as `otelkit stack status`, do without.
+    from otelkit.ops.mixin import _metrics_page, boards  # noqa: PLC0415
+    from otelkit.ops.mixin._template import render_parameters  # noqa: PLC0415
+    from otelkit.ops.mixin.alertmanager import render_alertmanager  # noqa: PLC0415
+    from otelkit.ops.mixin.groups import groups  # noqa: PLC0415
+    from otelkit.ops.mixin.pages import render_pages  # noqa: PLC0415
+    from otelkit.ops.mixin.rules import render_rules  # noqa: PLC0415
+
     every = groups(inputs.parameters, inputs.catalog)
     files: dict[str, str] = {}
     for group in every:
         files[f"deploy/prometheus/rules/{group.name}.yaml"] = render_rules(group, inputs.parameters, "promql")
         files[f"deploy/loki/rules/fake/{group.name}.yaml"] = render_rules(group, inputs.parameters, "logql")
     files |= render_alertmanager(inputs.parameters, every, inputs.receivers)
-    files |= render_boards(inputs.catalog, inputs.parameters)
+    files |= boards.render_boards(inputs.catalog, inputs.parameters)
     files |= render_pages(every, inputs.parameters)
-    files[METRICS] = render_metrics(every, boards(inputs.catalog, inputs.parameters), inputs.catalog)
+    shown = boards.boards(inputs.catalog, inputs.parameters)
+    files[_metrics_page.PATH] = _metrics_page.render_metrics(every, shown, inputs.catalog)
     files["deploy/parameters.toml"] = render_parameters(groups(Parameters(), inputs.catalog))
     return {path: text for path, text in files.items() if text}

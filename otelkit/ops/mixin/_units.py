@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from otelkit.ops.mixin import _variants
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -81,7 +83,7 @@ def number(value: object, unit: Unit) -> float | None:
 
 def written(value: float, unit: Unit) -> str:
     """Write a number as people read it, so that `number` returns the same: 0.05, "14d", "1GB"."""
-    plain = str(int(value)) if value == int(value) else repr(value)
+    plain = _variants.number(value)
     if unit == "seconds" and value < _AN_HOUR:
         return plain
     whole = [

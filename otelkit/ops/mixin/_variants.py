@@ -55,7 +55,7 @@ def variants(alert: Alert, parameters: Parameters) -> Iterator[Variant]:
     """Yield the rules of an alert; none where it is switched off."""
     if alert.name in parameters.disable or (alert.off and alert.name not in parameters.enable):
         return
-    for_all = {each.name: parameters.thresholds.get(each.name, each.default) for each in alert.thresholds}
+    for_all = {each.name: parameters.in_force(each) for each in alert.thresholds}
     if alert.named:
         yield from _of_named(alert, parameters, for_all)
         return

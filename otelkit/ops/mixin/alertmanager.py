@@ -13,8 +13,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from otelkit.ops.mixin.model import SERVICE
 
 if TYPE_CHECKING:
@@ -168,8 +166,8 @@ def render_alertmanager(parameters: Parameters, groups: Iterable[Group], receive
     for title, alert, symptoms in _DEPENDENCIES:
         parts.append(_SHARED.format(title=title, alert=alert, symptoms=", ".join(f"'{each}'" for each in symptoms)))
     names = [{"name": name} for name in ALL]
-    parts.append(f"\n{_dump({'receivers': switch_on(names, ways, receivers)})}")
-    return {CONFIGURATION: "".join(parts), RECEIVERS: notice + _dump(ways)}
+    parts.append(f"\n{dump({'receivers': switch_on(names, ways, receivers)})}")
+    return {CONFIGURATION: "".join(parts), RECEIVERS: notice + dump(ways)}
 
 
 def found(folder: Path) -> frozenset[str]:
@@ -304,5 +302,9 @@ def _ways(notify: Notify) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, {"webhook_configs": [{"url_file": file(name), "send_resolved": name == "webhook"}]}
 
 
-def _dump(document: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000)
+def dump(document: Mapping[str, Any]) -> str:
+    """Write a file of Alertmanager's."""
+    import yaml  # noqa: PLC0415  `otelkit stack status` and `down` are quicker without
+
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000)
+    return text

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
@@ -107,6 +108,7 @@ def render_pages(groups: Sequence[Group], parameters: Parameters) -> dict[str, s
     return files
 
 
+@cache
 def cases() -> Mapping[str, tuple[int, int]]:
     """Return in how many cases each alert fires and in how many it is silent, as `python -m rules.counts` wrote it."""
     text = resources.files("otelkit.ops.mixin").joinpath("cases.json").read_text(encoding="utf-8")
@@ -241,7 +243,7 @@ def _rules(alert: Alert, parameters: Parameters) -> Iterator[tuple[str, str]]:
 def _thresholds(thresholds: Iterable[Threshold], parameters: Parameters) -> str:
     rows = []
     for each in thresholds:
-        value = parameters.thresholds.get(each.name, each.default)
+        value = parameters.in_force(each)
         besides = "" if value == each.default else f", by default {_amount(each.default, each.unit)}"
         rows.append([code(each.name), f"{_amount(value, each.unit)}{besides}", _capital(each.about) + "."])
     return table(("Threshold", "In force", "What it is"), rows)
@@ -270,7 +272,7 @@ def _tuning(page: Page, parameters: Parameters) -> Iterator[str]:
 
 
 def _chosen(threshold: Threshold, parameters: Parameters) -> str:
-    return f"{threshold.name} = {written(parameters.thresholds.get(threshold.name, threshold.default), threshold.unit)}"
+    return f"{threshold.name} = {written(parameters.in_force(threshold), threshold.unit)}"
 
 
 def _proof(page: Page) -> str:
@@ -389,7 +391,7 @@ def _all_thresholds(pages: Sequence[Page], parameters: Parameters) -> str:
     rows = (
         [
             code(name),
-            code(written(parameters.thresholds.get(name, each.default), each.unit).strip('"')),
+            code(written(parameters.in_force(each), each.unit).strip('"')),
             _UNITS.get(each.unit, "number"),
             _capital(each.about) + ".",
             ", ".join(users[name]),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from otelkit.ops.mixin.model import Threshold
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slo:
@@ -108,3 +110,7 @@ class Parameters:
     grafana: str = "http://localhost:3001"
     runbooks: str = "https://github.com/otelkit/otelkit/blob/main/docs/runbooks"
     alertmanager: str = "http://localhost:9093"
+
+    def in_force(self, threshold: Threshold) -> float:
+        """Return what is chosen of a threshold for all services and the stack, else its default."""
+        return self.thresholds.get(threshold.name, threshold.default)

@@ -50,7 +50,8 @@ def switch_on(place: Path, state: State, source: Path) -> list[str]:
     before = _receivers(document)
     after = alertmanager.switch_on(before, ways, alertmanager.found(own))
     if after != before:
-        _write(place / alertmanager.CONFIGURATION, {**document, "receivers": after})
+        text = alertmanager.dump({**document, "receivers": after})
+        (place / alertmanager.CONFIGURATION).write_text(text, encoding="utf-8")
     named = sorted(set(alertmanager.secrets(_receivers({"receivers": after}))))
     lacking = [f"{file} is named in alertmanager.yaml, and is not there" for file in named if not _is_there(own, file)]
     doubts = [doubt for folder in folders for doubt in alertmanager.doubts(folder)]
@@ -106,9 +107,3 @@ def _read(file: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, yaml.YAMLError):
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
     return found if isinstance(found, dict) else {}
-
-
-def _write(file: Path, document: Mapping[str, Any]) -> None:
-    import yaml  # noqa: PLC0415  the same
-
-    file.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000), encoding="utf-8")

@@ -336,7 +336,7 @@ def _thresholds(panel: Panel, parameters: Parameters) -> dashboard.ThresholdsCon
 
 
 def _number(threshold: Tuned, parameters: Parameters) -> float:
-    return float(parameters.thresholds.get(threshold.name, threshold.default))  # 2 and 2.0 are the same bytes
+    return float(parameters.in_force(threshold))  # 2 and 2.0 are the same bytes
 
 
 def _tabled(built: _Built, panel: Panel, chosen: list[str]) -> None:
