@@ -213,8 +213,7 @@ class _Course:
         began = time.monotonic()
 
         def silent() -> bool:
-            heard = [each.at for each in self._bench.heard() if "Watchdog" in each.alerts]
-            return time.monotonic() - max([began, *heard]) > _SILENT
+            return min(self._bench.silent_for(), time.monotonic() - began) > _SILENT
 
         try:
             breaks(self._bench)

@@ -160,6 +160,8 @@ class Bench:
         """What `otelkit render` writes for this bench."""
         self.heard = receiver.heard
         """What was told, by whom and when."""
+        self.silent_for = receiver.silent_for
+        """For how many seconds the dead man's switch has heard nothing."""
         self._receiver = receiver
         self._refused: dict[str, str] = {}
         self._folder = folder
