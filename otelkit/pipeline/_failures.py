@@ -70,7 +70,7 @@ class Failures:
         """Begin anew, in a forked child too: what the parent knows of endpoints holds, what it counted is its own."""
         self._lock = threading.RLock()
         self._causes: dict[str, tuple[str, str]] = {}
-        self._told = 0
+        self._told: dict[str, int] = {}
         self._told_at = -_MINUTE
 
     def listen(self) -> None:
@@ -149,16 +149,16 @@ class Failures:
             say(f"not delivered when the process left: {items} ({'; '.join(told)})")
 
     def _report(self, cause: str, name: str, signal: Signal) -> None:
-        """Say how much was lost since the last line, at most once a minute."""
+        """Say that items of this signal were lost since the last line, at most once a minute for all signals."""
         lost = self._lost()
         with self._lock:
-            if lost <= self._told or time.monotonic() - self._told_at < _MINUTE:
+            if lost.get(name, 0) <= self._told.get(name, 0) or time.monotonic() - self._told_at < _MINUTE:
                 return
             self._told, self._told_at = lost, time.monotonic()
         say(f"telemetry is lost, {name} to {signal.shown_endpoint}: {cause}{self._counts()}.")
 
-    def _lost(self) -> int:
-        return sum(sum(stats.dropped.values()) for stats in self._stats().values())
+    def _lost(self) -> dict[str, int]:
+        return {name: sum(stats.dropped.values()) for name, stats in self._stats().items()}
 
     def _counts(self) -> str:
         """What is waiting and what was dropped so far, for a person."""

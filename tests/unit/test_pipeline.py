@@ -475,6 +475,17 @@ class TestWords:
             wait_until(lambda: said().count("\n") == 2, within=5, what="another line")
             assert "3 dropped (queue_full)" in said()
 
+    def test_loss_is_told_of_the_signal_that_lost(self, capfd: pytest.CaptureFixture[str]) -> None:
+        said = Said(capfd)
+        with Receiver() as receiver, way(receiver.http_url) as made:
+            failures = made.pipeline._failures
+            made.pipeline._roads["traces"].queue.lost(1, "queue_full")
+            failures.delivered("logs", made.settings.logs)
+            assert not said()
+            failures.delivered("traces", made.settings.traces)
+            assert "is lost, traces to" in said()
+            assert said().count("\n") == 1, said()
+
     def test_a_forked_child_knows_that_nobody_listens(self, capfd: pytest.CaptureFixture[str]) -> None:
         with way(f"http://127.0.0.1:{free_port()}") as made:
             made.pipeline.probe()
