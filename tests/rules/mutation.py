@@ -152,7 +152,9 @@ def _alike(parameters: Parameters) -> Callable[[str], str]:
     words = "|".join(re.escape(word) for word in sorted(chosen, key=len, reverse=True) if word)
     if not words:
         return str
-    return lambda name: re.sub(rf"(?<![\w.:-])(?:{words})(?![\w.:-])", lambda found: chosen[found[0]], name)
+    # A number stands alone, a text as a value: `beat` is a service in `service_name="beat"`, else a threshold.
+    alone = rf"(?<![\w.:-])(?:{words})(?![\w.:-])"
+    return lambda name: re.sub(rf'(?<=[="|]){alone}|(?=[\d]){alone}', lambda found: chosen[found[0]], name)
 
 
 def _with(mutant: Mutant, job: promtool.Job) -> promtool.Job:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from otelkit.ops.mixin.model import Alert, Runbook, Threshold
-from otelkit.ops.mixin.parameters import Parameters, Service
+from otelkit.ops.mixin.parameters import Parameters, Service, Slo
 from rules import lane, mutation, promtool, when
 from rules.case import Case
 
@@ -159,6 +159,15 @@ def test_a_recording_that_an_alert_reads_is_spoilt_with_it() -> None:
         "a:b:c: 2 /2",
         'a:b:c: without b="c"',
     ]
+
+
+def test_what_was_chosen_for_one_makes_no_mutant_of_its_own_and_is_told_from_thresholds() -> None:
+    objective = Slo(name="most", service="beat", objective=0.999)
+    alike = mutation._alike(Parameters(services={"beat": Service()}, slos=(objective,)))
+    assert alike('a:b:c (slo=most): without service_name="beat"') == 'a:b:c (slo=SLO): without service_name="SERVICE"'
+    assert alike("a:b:c: 0.999 x2") == "a:b:c: OBJECTIVE x2"
+    for name in ("CeleryBeatStalled: beat x2", "Sample: most /2", "a:b:c: 10.999 x2"):
+        assert alike(name) == name
 
 
 def test_it_is_told_when_an_alert_is_true_and_when_it_fires() -> None:
