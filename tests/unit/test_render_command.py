@@ -30,6 +30,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository that is not otelkit's, as the current folder, with a service in it."""
     (tmp_path / "planted.py").write_text(CATALOG, encoding="utf-8")
     (tmp_path / "broken.py").write_text("import no_such_module\n", encoding="utf-8")
+    (tmp_path / "ending.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OTEL_SDK_DISABLED", "")
     return tmp_path
@@ -108,6 +109,7 @@ def test_wrong_parameters_are_told_with_file_and_line_and_nothing_is_written(
         ("broken:catalog", "No module named 'no_such_module'"),
         ("planted:katalog", "has no attribute 'katalog'"),
         ("planted:other", "is str, not otelkit.Catalog"),
+        ("ending:catalog", "SystemExit: 3"),
     ],
 )
 def test_a_catalogue_that_is_none_is_one_clear_line(
@@ -142,6 +144,12 @@ def test_an_alert_of_a_catalogue_that_is_called_as_one_of_ours_is_one_clear_line
 def test_a_metric_of_two_catalogues_is_rendered_once(own: Path) -> None:
     (own / "again.py").write_text(CATALOG, encoding="utf-8")
     assert main(["render", "--catalog", "planted:catalog", "--catalog", "again:catalog"]) == 0
+
+
+def test_a_catalogue_may_tidy_the_path_itself(own: Path) -> None:
+    tidying = "import os, sys\nsys.path.remove(os.getcwd())\n"
+    (own / "tidying.py").write_text(tidying + CATALOG.replace("planted", "tidying"), encoding="utf-8")
+    assert main(["render", "--catalog", "tidying:catalog"]) == 0
 
 
 def test_catalogues_are_imported_from_the_current_folder_and_send_nothing(own: Path) -> None:

@@ -6,6 +6,7 @@ was asked for cannot be rendered: the command line, a catalogue or the parameter
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -145,11 +146,12 @@ def _catalog(named: str) -> Catalog:
     os.environ["OTEL_SDK_DISABLED"] = "true"
     try:
         found = getattr(import_module(module), name)
-    except Exception as error:  # whatever a service's module raises
+    except (Exception, SystemExit) as error:  # whatever a service's module raises
         told = " ".join(str(error).split())
         raise ParametersError([f"--catalog {named}: {type(error).__name__}: {told}"]) from error
     finally:
-        sys.path.remove(here)
+        with contextlib.suppress(ValueError):  # the module took it away
+            sys.path.remove(here)
     if not isinstance(found, Catalog):
         raise ParametersError([f"--catalog {named}: is {type(found).__name__}, not otelkit.Catalog"])
     return found
