@@ -300,7 +300,7 @@ def outages(session: nox.Session) -> None:
 @nox.session(default=False, requires=["wheel"])
 @lane
 def drills(session: nox.Session) -> None:
-    """Break each thing that an alert watches, and follow who is told: an hour; `-- database-down` chooses."""
+    """Break each thing that an alert watches, and follow who is told: two hours; `-- database-down` chooses."""
     install(session, f"{built_wheel(session)}[all]", *group("test"))
     leave_checkout(session)
     folders = os.pathsep.join(str(ROOT / name) for name in ("tests", "examples"))
