@@ -103,6 +103,8 @@ CORES = max(2, os.cpu_count() or 2)
 SIDE_BY_SIDE = (f"--numprocesses={CORES}", "--dist=loadfile")
 # In one more: they also wait for servers. Twice as many were seen to miss deadlines on a machine that did much else.
 WAITING = (f"--numprocesses={CORES + 1}", "--dist=loadfile")
+# What the programs of tests are found by, which drive the example shop.
+TESTS_AND_EXAMPLES = {"PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("tests", "examples"))}
 UNLISTED = {"wheel", "demo"}  # no lanes; they are named only where they failed
 CLOSING = Closing(Path(tempfile.mkdtemp(prefix="otelkit-nox-")), required=os.environ.get(REQUIRED, ""))
 
@@ -256,8 +258,7 @@ def mutation(session: nox.Session) -> None:
     """Spoil every alert, one thing at a time, and fail where no case notices; `-- http HighLatency` chooses."""
     install(session, f"{built_wheel(session)}[all]", *group("test"))
     leave_checkout(session)
-    folders = os.pathsep.join(str(ROOT / name) for name in ("tests", "examples"))
-    session.run("python", "-m", "rules.mutation", *session.posargs, env={"PYTHONPATH": folders})
+    session.run("python", "-m", "rules.mutation", *session.posargs, env=TESTS_AND_EXAMPLES)
 
 
 @nox.session(requires=["wheel"])
@@ -303,8 +304,7 @@ def drills(session: nox.Session) -> None:
     """Break each thing that an alert watches, and follow who is told: two hours; `-- database-down` chooses."""
     install(session, f"{built_wheel(session)}[all]", *group("test"))
     leave_checkout(session)
-    folders = os.pathsep.join(str(ROOT / name) for name in ("tests", "examples"))
-    session.run("python", "-m", "drills", *session.posargs, env={"PYTHONPATH": folders})
+    session.run("python", "-m", "drills", *session.posargs, env=TESTS_AND_EXAMPLES)
 
 
 @nox.session(requires=["wheel"])
@@ -449,10 +449,9 @@ def bench(session: nox.Session) -> None:
     """Measure what telemetry costs; `-- stall encoding instr cpu` chooses, `-- boards` is what Grafana waits for."""
     more = group("test") if "boards" in session.posargs else []
     install(session, f"{built_wheel(session)}[all]", "virtualenv", BENCH_SQLALCHEMY, *more)
-    folders = os.pathsep.join(str(ROOT / name) for name in ("tests", "examples"))
     vanilla = Path(session.create_tmp()).resolve() / "vanilla"
     session.run("python", "-m", "virtualenv", "--quiet", "--clear", str(vanilla))
     python = vanilla / "bin" / "python"
     session.run(str(python), "-m", "pip", "install", "--quiet", *VANILLA, BENCH_SQLALCHEMY, external=True)
     command = ["python", str(ROOT / "bench"), "--vanilla", str(python), *session.posargs]
-    session.run(*command, env={"PYTHONPATH": folders} if more else {})
+    session.run(*command, env=TESTS_AND_EXAMPLES if more else {})

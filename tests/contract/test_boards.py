@@ -34,7 +34,7 @@ DATASOURCES = ROOT / "deploy/grafana/provisioning/datasources/stack.yaml"
 CATALOG = shop.catalog.metrics
 PARAMETERS = Parameters(slos=(Slo(name="availability", service="api", objective=0.999),))
 BOARDS = {board.name: board for board in boards(CATALOG, PARAMETERS)}
-FILES = render_boards(CATALOG, PARAMETERS)
+FILES = render_boards(boards(CATALOG, PARAMETERS), PARAMETERS)
 WRITTEN: dict[str, dict[str, Any]] = {
     Path(path).stem: json.loads(text) for path, text in FILES.items() if path.endswith(".json")
 }
@@ -84,7 +84,7 @@ def test_what_links_and_people_call_a_board_is_its_own() -> None:
 
 
 def test_the_same_bytes_twice() -> None:
-    assert render_boards(CATALOG, PARAMETERS) == FILES
+    assert render_boards(boards(CATALOG, PARAMETERS), PARAMETERS) == FILES
 
 
 @every_board
@@ -241,9 +241,9 @@ def test_what_is_drawn_is_what_alerts_compare_with() -> None:
     drawn = {each for board in BOARDS.values() for panel in board.panels for each in (panel.warn, panel.bad) if each}
     assert len(drawn) > 15
     assert {each.name: each.default for each in drawn}.items() <= tuned.items()
-    steps = thresholds(render_boards((), Parameters(thresholds={"error_crit": 0.42})), "red", "Error ratio")
+    steps = thresholds(render_boards(boards(), Parameters(thresholds={"error_crit": 0.42})), "red", "Error ratio")
     assert steps == [("green", None), ("yellow", 0.01), ("red", 0.42)]
-    assert thresholds(render_boards((), PARAMETERS), "cache", "Hit ratio") == [("yellow", None), ("green", 0.8)]
+    assert thresholds(render_boards(boards(), PARAMETERS), "cache", "Hit ratio") == [("yellow", None), ("green", 0.8)]
 
 
 def test_the_public_sees_no_name_and_no_id() -> None:
@@ -269,7 +269,7 @@ def test_a_name_in_a_table_of_services_leads_to_its_requests() -> None:
 
 def test_an_alert_leads_to_its_runbook() -> None:
     chosen = Parameters(runbooks="https://runbooks.example/shop")
-    board = json.loads(render_boards((), chosen)["deploy/grafana/dashboards/alerts.json"])
+    board = json.loads(render_boards(boards((), chosen), chosen)["deploy/grafana/dashboards/alerts.json"])
     assert "https://runbooks.example/shop/${__value.raw:percentencode}.md" in addresses(board)
 
 

@@ -115,8 +115,9 @@ def spoil(cases: Sequence[Case]) -> Outcome:
         for job in promtool.jobs(some):
             alike = _alike(promtool.chosen(job.cases[0]))
             for name, mutant in _spoilt(job):
-                waiting.setdefault(alike(name), []).append(mutant)
-                names.setdefault(alike(name), name)
+                same = alike(name)
+                waiting.setdefault(same, []).append(mutant)
+                names.setdefault(same, name)
     left = dict.fromkeys(waiting)
     while made := [(name, waiting[name].pop(0)) for name in left if waiting[name]]:
         for (name, _), said in zip(made, promtool.run([mutant for _, mutant in made]), strict=True):
@@ -153,8 +154,8 @@ def _alike(parameters: Parameters) -> Callable[[str], str]:
     if not words:
         return str
     # A number stands alone, a text as a value: `beat` is a service in `service_name="beat"`, else a threshold.
-    alone = rf"(?<![\w.:-])(?:{words})(?![\w.:-])"
-    return lambda name: re.sub(rf'(?<=[="|]){alone}|(?=[\d]){alone}', lambda found: chosen[found[0]], name)
+    value = re.compile(rf'(?:(?<=[="|])|(?<![\w.:-])(?=\d))(?:{words})(?![\w.:-])')
+    return lambda name: value.sub(lambda found: chosen[found[0]], name)
 
 
 def _with(mutant: Mutant, job: promtool.Job) -> promtool.Job:

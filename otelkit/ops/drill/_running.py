@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 import psutil
 
 from otelkit.errors import StackError
-from otelkit.ops.stack._processes import FOLDER, end
+from otelkit.ops.stack._processes import FOLDER, end, lives, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -185,11 +185,11 @@ def sweep(folder: str, *, within: float) -> None:
 
 def carrying(folder: str) -> list[psutil.Process]:
     """Return every process but this one that carries a bench's folder in its environment."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            carried = process.environ().get(FOLDER, "")
-            lives = process.status() != psutil.STATUS_ZOMBIE
-            if lives and process.pid != os.getpid() and carried.startswith(f"{folder}/"):
-                found.append(process)
-    return found
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid()
+        and (of := stack_of(process)) is not None
+        and of[0].startswith(f"{folder}/")
+        and lives(process)
+    ]

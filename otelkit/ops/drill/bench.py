@@ -419,7 +419,7 @@ class Bench:
             env["DATA_SOURCE_NAME"] = f"postgresql://{_POSTGRES}@{address}/{_POSTGRES}?sslmode=disable"
         elif name == "redis-exporter":
             env["REDIS_ADDR"] = self._redis_url()
-        elif name == "blackbox-exporter":
+        elif name == _PROBER:
             modules = self._folder / "blackbox.yaml"
             http = "{preferred_ip_protocol: ip4, tls_config: {insecure_skip_verify: true}}"
             modules.write_text(f"modules: {{http_2xx: {{prober: http, http: {http}}}}}\n", encoding="utf-8")

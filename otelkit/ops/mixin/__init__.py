@@ -53,23 +53,7 @@ def is_generated(text: str) -> bool:
 
 def render(inputs: Inputs) -> dict[str, str]:
     """Return every file, by its path below the folder that they are written to; the same bytes for the same inputs."""
-    # Every rule, runbook and board: commands that only ask what is generated, as `otelkit stack status`, do without.
-    from otelkit.ops.mixin import _metrics_page, boards  # noqa: PLC0415
-    from otelkit.ops.mixin._template import render_parameters  # noqa: PLC0415
-    from otelkit.ops.mixin.alertmanager import render_alertmanager  # noqa: PLC0415
-    from otelkit.ops.mixin.groups import groups  # noqa: PLC0415
-    from otelkit.ops.mixin.pages import render_pages  # noqa: PLC0415
-    from otelkit.ops.mixin.rules import render_rules  # noqa: PLC0415
+    # It imports every rule, runbook and board.
+    from otelkit.ops.mixin._files import files  # noqa: PLC0415  who only asks what is generated does without
 
-    every = groups(inputs.parameters, inputs.catalog)
-    files: dict[str, str] = {}
-    for group in every:
-        files[f"deploy/prometheus/rules/{group.name}.yaml"] = render_rules(group, inputs.parameters, "promql")
-        files[f"deploy/loki/rules/fake/{group.name}.yaml"] = render_rules(group, inputs.parameters, "logql")
-    files |= render_alertmanager(inputs.parameters, every, inputs.receivers)
-    files |= boards.render_boards(inputs.catalog, inputs.parameters)
-    files |= render_pages(every, inputs.parameters)
-    shown = boards.boards(inputs.catalog, inputs.parameters)
-    files[_metrics_page.PATH] = _metrics_page.render_metrics(every, shown, inputs.catalog)
-    files["deploy/parameters.toml"] = render_parameters(groups(Parameters(), inputs.catalog))
-    return {path: text for path, text in files.items() if text}
+    return files(inputs)

@@ -89,7 +89,7 @@ def running(place: Path, noted: Mapping[str, Record] | None = None) -> dict[str,
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             environment = process.environ()
-            if environment.get(FOLDER) == str(place) and _lives(process):
+            if environment.get(FOLDER) == str(place) and lives(process):
                 found[environment.get(PROGRAM, "")] = process
     for name, record in (noted or {}).items():
         if name not in found and (process_ := _by_pid(record)) is not None:
@@ -121,19 +121,19 @@ def end(
     """
     left = [process for process in processes if _signal(process, kill=False)]
     deadline = time.monotonic() + within
-    while left := [process for process in left if _lives(process)]:
+    while left := [process for process in left if lives(process)]:
         if time.monotonic() > deadline:
             break
         check()
         time.sleep(_PAUSE)
     killed = [process for process in left if _signal(process, kill=True)]
     deadline = time.monotonic() + _KILLED_WITHIN
-    while any(_lives(process) for process in killed) and time.monotonic() < deadline:
+    while any(lives(process) for process in killed) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
     return killed
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
     """Tell whether a process still does something; one that only waits to be reaped does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -158,7 +158,7 @@ def _by_pid(record: Record) -> psutil.Process | None:
     try:
         process.environ()
     except psutil.AccessDenied:
-        if abs(process.create_time() - record.started) < _CLOCK and _lives(process):
+        if abs(process.create_time() - record.started) < _CLOCK and lives(process):
             return process
     except psutil.Error:
         pass

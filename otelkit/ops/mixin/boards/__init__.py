@@ -30,7 +30,7 @@ from otelkit.ops.mixin.boards import (
 from otelkit.ops.mixin.parameters import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from otelkit.metrics import Metric
     from otelkit.ops.mixin.boards.model import Board
@@ -68,13 +68,12 @@ def boards(catalog: Iterable[Metric] = (), parameters: Parameters | None = None)
     )
 
 
-def render_boards(catalog: Iterable[Metric], parameters: Parameters) -> dict[str, str]:
-    """Write every board as Grafana reads it, and their reference, by path; the same bytes for the same arguments."""
+def render_boards(every: Sequence[Board], parameters: Parameters) -> dict[str, str]:
+    """Write boards as Grafana reads them, and their reference, by path; the same bytes for the same arguments."""
     with warnings.catch_warnings():
         # Grafana's SDK would rather write the second version of boards, which Grafana reads from no plain file.
         warnings.filterwarnings("ignore", "Prefer using dashboardv2", DeprecationWarning)
         from otelkit.ops.mixin.boards._json import render_board  # noqa: PLC0415  five megabytes that only this needs
 
-        every = boards(catalog, parameters)
         written = {f"deploy/grafana/dashboards/{each.name}.json": render_board(each, parameters) for each in every}
         return {**written, page.PATH: page.render_page(every)}
