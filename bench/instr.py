@@ -70,7 +70,7 @@ def _count(variant: str, vanilla: Path) -> dict[str, Any]:
 
 
 def _control(*arguments: str) -> None:
-    subprocess.run(["callgrind_control", *arguments], check=True, capture_output=True, timeout=60)  # noqa: S607
+    subprocess.run(["callgrind_control", *arguments], check=True, capture_output=True, timeout=60)  # noqa: S607  wherever Valgrind is
 
 
 def _totals(folder: Path) -> list[int]:

@@ -80,7 +80,7 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     """Load names that few modules of a program need, on first use: importing otelkit stays cheap."""
     if name in _LAZY:
-        from importlib import import_module  # noqa: PLC0415
+        from importlib import import_module  # noqa: PLC0415  only they need it
 
         module = import_module(_LAZY[name])
         return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)

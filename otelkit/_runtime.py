@@ -460,8 +460,8 @@ def _propagate(settings: Settings) -> None:
     if settings.origin("propagators") == "argument":
         from importlib.metadata import entry_points  # noqa: PLC0415  rarely needed
 
-        from opentelemetry import propagate  # noqa: PLC0415
-        from opentelemetry.propagators.composite import CompositePropagator  # noqa: PLC0415
+        from opentelemetry import propagate  # noqa: PLC0415  the same
+        from opentelemetry.propagators.composite import CompositePropagator  # noqa: PLC0415  the same
 
         chosen = [
             entry_point.load()()
@@ -473,11 +473,11 @@ def _propagate(settings: Settings) -> None:
 
 
 def _built_in() -> list[Integration]:
-    from otelkit.integrations._process import ProcessIntegration  # noqa: PLC0415
-    from otelkit.integrations.celery import CeleryIntegration  # noqa: PLC0415
-    from otelkit.integrations.fastapi import FastAPIIntegration  # noqa: PLC0415
-    from otelkit.integrations.redis import RedisIntegration  # noqa: PLC0415
-    from otelkit.integrations.sqlalchemy import SQLAlchemyIntegration  # noqa: PLC0415
+    from otelkit.integrations._process import ProcessIntegration  # noqa: PLC0415  keeps the import of otelkit light
+    from otelkit.integrations.celery import CeleryIntegration  # noqa: PLC0415  the same
+    from otelkit.integrations.fastapi import FastAPIIntegration  # noqa: PLC0415  the same
+    from otelkit.integrations.redis import RedisIntegration  # noqa: PLC0415  the same
+    from otelkit.integrations.sqlalchemy import SQLAlchemyIntegration  # noqa: PLC0415  the same
 
     return [
         FastAPIIntegration(),
@@ -489,7 +489,7 @@ def _built_in() -> list[Integration]:
 
 
 def _instrument(telemetry: Telemetry, asked: Mapping[str, Any]) -> list[Verdict]:
-    from otelkit.integrations import Verdict, Wiring, _contrib  # noqa: PLC0415
+    from otelkit.integrations import Verdict, Wiring, _contrib  # noqa: PLC0415  keeps the import of otelkit light
 
     settings = telemetry.settings
     wiring = Wiring(

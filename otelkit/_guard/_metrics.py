@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Generator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypeVar
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import View
 
     from otelkit.redact import Redactor
+
+T = TypeVar("T")
 
 _NOWHERE = metrics.NoOpMeter("otelkit.nowhere")
 
@@ -113,7 +115,7 @@ def _observation(given: Any, series: Series) -> metrics.Observation:
     )
 
 
-def _made(bounds: Bounds, create: Callable[..., Any], name: Any, unit: Any, description: Any, **options: Any) -> Any:
+def _made(bounds: Bounds, create: Callable[..., T], name: Any, unit: Any, description: Any, **options: Any) -> T:
     """Create an instrument and guard it; one that records nothing where the SDK refuses it."""
     try:
         series = Series(str(line(name)).lower(), bounds)  # by the name that the SDK gives it
@@ -128,7 +130,8 @@ def _made(bounds: Bounds, create: Callable[..., Any], name: Any, unit: Any, desc
                 vars(instrument).setdefault(method, _measuring(plain.__get__(instrument), series))
     except Exception as error:  # noqa: BLE001  values that the application made
         note("an instrument", error)
-        return getattr(_NOWHERE, create.__name__)("otelkit.nowhere")
+        nothing: T = getattr(_NOWHERE, create.__name__)("otelkit.nowhere")
+        return nothing
     return instrument
 
 
@@ -138,19 +141,17 @@ class _Meter(sdk_metrics.Meter):
     bounds: Bounds
 
     def create_counter(self, name: Any, unit: Any = "", description: Any = "") -> metrics.Counter:
-        return _made(self.bounds, super().create_counter, name, unit, description)  # type: ignore[no-any-return]
+        return _made(self.bounds, super().create_counter, name, unit, description)
 
     def create_up_down_counter(self, name: Any, unit: Any = "", description: Any = "") -> metrics.UpDownCounter:
-        return _made(self.bounds, super().create_up_down_counter, name, unit, description)  # type: ignore[no-any-return]
+        return _made(self.bounds, super().create_up_down_counter, name, unit, description)
 
     def create_histogram(
         self, name: Any, unit: Any = "", description: Any = "", *, explicit_bucket_boundaries_advisory: Any = None
     ) -> metrics.Histogram:
         create = super().create_histogram
         boundaries = _boundaries(explicit_bucket_boundaries_advisory)
-        return _made(  # type: ignore[no-any-return]
-            self.bounds, create, name, unit, description, explicit_bucket_boundaries_advisory=boundaries
-        )
+        return _made(self.bounds, create, name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
 
     def create_gauge(self, name: Any, unit: Any = "", description: Any = "") -> Any:
         return _made(self.bounds, super().create_gauge, name, unit, description)
@@ -159,19 +160,19 @@ class _Meter(sdk_metrics.Meter):
         self, name: Any, callbacks: Any = None, unit: Any = "", description: Any = ""
     ) -> metrics.ObservableCounter:
         create = super().create_observable_counter
-        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
+        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)
 
     def create_observable_up_down_counter(
         self, name: Any, callbacks: Any = None, unit: Any = "", description: Any = ""
     ) -> metrics.ObservableUpDownCounter:
         create = super().create_observable_up_down_counter
-        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
+        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)
 
     def create_observable_gauge(
         self, name: Any, callbacks: Any = None, unit: Any = "", description: Any = ""
     ) -> metrics.ObservableGauge:
         create = super().create_observable_gauge
-        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)  # type: ignore[no-any-return]
+        return _made(self.bounds, create, name, unit, description, callbacks=callbacks)
 
 
 class MeterProvider(sdk_metrics.MeterProvider):

@@ -203,7 +203,7 @@ class _Worker:
         """Count a task that raised, or whose child is gone."""
         try:
             from billiard.exceptions import Terminated  # noqa: PLC0415  they are imported by now
-            from celery.exceptions import Ignore, Reject, Retry  # noqa: PLC0415
+            from celery.exceptions import Ignore, Reject, Retry  # noqa: PLC0415  the same
 
             error = exc_info.exception
             error = getattr(error, "exc", error) if type(error).__name__ == "ExceptionWithTraceback" else error

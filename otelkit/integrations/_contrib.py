@@ -84,7 +84,7 @@ def _declined(name: str, asked: Mapping[str, Any], disabled: Iterable[str], repl
 def _arrange(name: str, entry_point: EntryPoint, failed: Callable[[Verdict], None]) -> Verdict:
     """Instrument now, or when the program imports the library."""
     # Here and not above: `import otelkit` stays light, and the semantic-convention switch is written first (E-11).
-    from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts  # noqa: PLC0415
+    from opentelemetry.instrumentation.dependencies import get_dist_dependency_conflicts  # noqa: PLC0415  as said
 
     try:
         conflict = get_dist_dependency_conflicts(entry_point.dist) if entry_point.dist is not None else None

@@ -165,13 +165,13 @@ class _Hooks:
         self._attached = True
         try:
             # Only a program that uses it imports it; by now it has imported all of these.
-            import redis.asyncio  # noqa: PLC0415
-            import redis.asyncio.client  # noqa: PLC0415
-            import redis.asyncio.cluster  # noqa: PLC0415
-            import redis.asyncio.connection  # noqa: PLC0415
-            import redis.client  # noqa: PLC0415
-            import redis.cluster  # noqa: PLC0415
-            import redis.connection  # noqa: PLC0415
+            import redis.asyncio  # noqa: PLC0415  as said above
+            import redis.asyncio.client  # noqa: PLC0415  the same
+            import redis.asyncio.cluster  # noqa: PLC0415  the same
+            import redis.asyncio.connection  # noqa: PLC0415  the same
+            import redis.client  # noqa: PLC0415  the same
+            import redis.cluster  # noqa: PLC0415  the same
+            import redis.connection  # noqa: PLC0415  the same
 
             self._native.find()
             for client, cluster, connection, wrap in (

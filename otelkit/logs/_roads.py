@@ -224,7 +224,7 @@ def is_own_traffic(logger: str) -> bool:
     try:
         # Imported late: with a wrong OTEL_PROPAGATORS this fails until `configure()` has put the variable right, and
         # loggers may be used before that.
-        from opentelemetry.instrumentation.utils import is_instrumentation_enabled  # noqa: PLC0415
+        from opentelemetry.instrumentation.utils import is_instrumentation_enabled  # noqa: PLC0415  as said
     except ValueError:
         return False
     return not is_instrumentation_enabled()

@@ -72,23 +72,23 @@ def test_what_is_no_port_is_named_with_its_variable(value: str, monkeypatch: pyt
 
 def test_a_store_elsewhere_is_named_by_its_url_and_nothing_else_moves(home: Path) -> None:
     state = _choice.choose(Wanted(), "native")
-    shell = {"STACK_LOKI_URL": "http://loki.example:3100", "STACK_HOST": "0.0.0.0", "STACK_LOKI_PORT": "1"}  # noqa: S104
+    shell = {"STACK_LOKI_URL": "http://loki.example:3100", "STACK_HOST": "0.0.0.0", "STACK_LOKI_PORT": "1"}  # noqa: S104  nothing listens
     given = _programs.variables(home / "default", state, shell)
     assert given["STACK_LOKI_URL"] == "http://loki.example:3100"
     assert (given["STACK_HOST"], given["STACK_LOKI_PORT"]) == ("127.0.0.1", "3100")
 
 
 def test_what_listens_everywhere_is_reached_at_this_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STACK_BIND", "0.0.0.0")  # noqa: S104
+    monkeypatch.setenv("STACK_BIND", "0.0.0.0")  # noqa: S104  nothing listens
     state = _choice.choose(Wanted(), "native")
     given = _programs.variables(home / "default", state, {})
-    assert given["STACK_HOST"] == "0.0.0.0"  # noqa: S104
+    assert given["STACK_HOST"] == "0.0.0.0"  # noqa: S104  nothing listens
     assert given["STACK_PROMETHEUS_URL"] == "http://127.0.0.1:9090"
 
 
 def test_otlp_and_grafana_may_have_addresses_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTLP_BIND", "192.0.2.1")
-    monkeypatch.setenv("GRAFANA_BIND", "0.0.0.0")  # noqa: S104
+    monkeypatch.setenv("GRAFANA_BIND", "0.0.0.0")  # noqa: S104  nothing listens
     plain, compose = _choice.choose(Wanted(), "native"), _choice.choose(Wanted(), "compose")
     secure = _choice.choose(Wanted(overlays=("secure",)), "native")
     assert plain.url("OTLP_HTTP_PORT") == "http://127.0.0.1:4318"
@@ -96,7 +96,7 @@ def test_otlp_and_grafana_may_have_addresses_of_their_own(monkeypatch: pytest.Mo
     assert compose.url("OTLP_GRPC_PORT") == "http://192.0.2.1:4317"
     for state in (plain, secure, compose):
         assert state.url("LOKI_PORT") == "http://127.0.0.1:3100"
-        assert (state.listens_at("GRAFANA_PORT"), state.url("GRAFANA_PORT")) == ("0.0.0.0", "http://127.0.0.1:3001")  # noqa: S104
+        assert (state.listens_at("GRAFANA_PORT"), state.url("GRAFANA_PORT")) == ("0.0.0.0", "http://127.0.0.1:3001")  # noqa: S104  nothing listens
 
 
 def test_credentials_are_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def _inputs(options: argparse.Namespace) -> Inputs:
         SettingsError: An alert of a catalogue is called as one of otelkit's.
     """
     from otelkit.ops import mixin, render  # noqa: PLC0415  `otelkit --help` needs none of it
-    from otelkit.ops.mixin import alertmanager  # noqa: PLC0415
+    from otelkit.ops.mixin import alertmanager  # noqa: PLC0415  the same
 
     # Two catalogues may hold the same metric, which is one.
     catalog = tuple({metric.name: metric for each in options.catalog for metric in _catalog(each).metrics}.values())
@@ -158,8 +158,8 @@ def _catalog(named: str) -> Catalog:
 
 
 def _parameters(options: argparse.Namespace, catalog: tuple[Metric, ...]) -> Parameters:
-    from otelkit.ops import render  # noqa: PLC0415
-    from otelkit.ops.mixin import reading  # noqa: PLC0415
+    from otelkit.ops import render  # noqa: PLC0415  `otelkit --help` needs none of it
+    from otelkit.ops.mixin import reading  # noqa: PLC0415  the same
 
     file = options.parameters or options.out / render.PARAMETERS
     try:
@@ -175,7 +175,7 @@ def _parameters(options: argparse.Namespace, catalog: tuple[Metric, ...]) -> Par
 
 def _retention(out: Path) -> float:
     """Return the seconds that Prometheus keeps what it has; 0 where the file that says so is not understood."""
-    from otelkit.ops import _assets  # noqa: PLC0415
+    from otelkit.ops import _assets  # noqa: PLC0415  `otelkit --help` needs none of it
 
     own = out / "deploy/.env"
     pins = {**_assets.pins(), **(_assets.variables(own) if own.is_file() else {})}
@@ -189,11 +189,11 @@ def _retention(out: Path) -> float:
 def _observe(options: argparse.Namespace, inputs: Inputs) -> int:
     """Print a line for each threshold and what it is compared with; 1 where Prometheus gives no answer."""
     from otelkit.ops import observed, stack  # noqa: PLC0415  only this needs it
-    from otelkit.ops.endpoints import Endpoints  # noqa: PLC0415
-    from otelkit.ops.mixin._units import SCALES, number  # noqa: PLC0415
-    from otelkit.ops.mixin.groups import groups  # noqa: PLC0415
-    from otelkit.ops.query._http import Backend  # noqa: PLC0415
-    from otelkit.ops.query.lgtm import Prometheus  # noqa: PLC0415
+    from otelkit.ops.endpoints import Endpoints  # noqa: PLC0415  the same
+    from otelkit.ops.mixin._units import SCALES, number  # noqa: PLC0415  the same
+    from otelkit.ops.mixin.groups import groups  # noqa: PLC0415  the same
+    from otelkit.ops.query._http import Backend  # noqa: PLC0415  the same
+    from otelkit.ops.query.lgtm import Prometheus  # noqa: PLC0415  the same
 
     over = number(options.over, "seconds")
     if over is None:

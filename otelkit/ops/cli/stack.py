@@ -218,8 +218,8 @@ def _eject(options: argparse.Namespace) -> int:
 def _show(state: State, seen: Sequence[Seen], *, told: bool = False) -> int:
     """Print the table and what is wrong; where `told`, what is missing was named before. Return the exit code."""
     from rich.console import Console  # noqa: PLC0415  a pipe full of JSON needs none of it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415  the same
+    from rich.text import Text  # noqa: PLC0415  the same
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table("program", "state", "pid", "version", "answers at", box=None, pad_edge=False)

@@ -134,7 +134,7 @@ def parsed(printed: str) -> list[dict[str, Any]]:
 
 def _watched(argv: Sequence[str], environment: Mapping[str, str], progress: Progress) -> None:
     # In a session of its own: Ctrl-C reaches us alone, and we end what was started.
-    with subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, start_new_session=True) as child:  # noqa: S603
+    with subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, start_new_session=True) as child:  # noqa: S603  Docker
         try:
             while child.poll() is None:
                 progress.check()
